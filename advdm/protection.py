@@ -1,0 +1,175 @@
+"""The attack: projected sign ascent on the painting's own pixels, over Monte-Carlo samples and views (AdvDM, sec. 4).
+
+Each step looks at the painting through one random view, encodes it once, draws `samples` posterior latents,
+timesteps and noises, asks the objective for the gradient of each, and carries their mean back through the
+encoder and the resize to the painting's own pixels, which move by its sign.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from advdm.errors import SettingsError
+from advdm.model import LatentDiffusion
+from advdm.objectives import OBJECTIVES, draw
+from advdm.paintings import Painting, write_painting
+from advdm.settings import whole, within
+from advdm.views import View, random_view
+
+LEVELS = 255
+"""8-bit levels between black and white: the one place where they become the [0, 1] of the model."""
+PROMPT = "a painting"
+BAND = 256
+"""Rows that are rounded at a time, so that a large painting needs no second float copy."""
+CHUNK_ELEMENTS = 65_536
+"""Latent numbers that go through the denoiser at once: 4 samples of Stable Diffusion at 512 px, 32 of atelier."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to attack. epsilon and step_size in 8-bit levels; step_size None means an eighth of epsilon.
+
+    Raises SettingsError when a number is out of range.
+    """
+
+    epsilon: int = 8
+    steps: int = 100
+    samples: int = 1
+    step_size: float | None = None
+    objective: str = "advdm"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole("epsilon", self.epsilon, 1, 64)
+        whole("steps", self.steps, 1, 10_000)
+        whole("samples", self.samples, 1, 256)
+        whole("seed", self.seed, 0, 2**63 - 1)
+        if self.step_size is not None:
+            within("step size", self.step_size, 0.01, 64)
+        if self.objective not in OBJECTIVES:
+            raise SettingsError(f"There is no objective '{self.objective}'; choose from: {', '.join(OBJECTIVES)}.")
+
+    @property
+    def stride(self) -> float:
+        """The step size as used, in 8-bit levels."""
+        return self.epsilon / 8 if self.step_size is None else self.step_size
+
+
+@dataclass(frozen=True, eq=False)
+class Protected:
+    """A protected painting: 8-bit levels (H, W, 3) within settings.epsilon of the painting's, channel by channel."""
+
+    painting: Painting
+    levels: np.ndarray
+    settings: Settings
+    model_name: str
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write a PNG of the painting's own size, mode and profile. Raises PaintingError."""
+        return write_painting(self.levels, self.painting, path)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One finished step: its number from 1 to settings.steps, and the mean loss over its samples before it moved.
+
+    Stop after any step: `protected()` is a valid result. The perturbation moves on with the next step.
+    """
+
+    number: int
+    loss: float
+    settings: Settings
+    painting: Painting
+    perturbation: Tensor
+    model_name: str
+
+    def protected(self) -> Protected:
+        levels = apply_perturbation(self.painting.levels, self.perturbation)
+        return Protected(self.painting, levels, self.settings, self.model_name)
+
+
+def protect(
+    painting: Painting,
+    model: LatentDiffusion,
+    *,
+    epsilon: int = 8,
+    steps: int = 100,
+    samples: int = 1,
+    step_size: float | None = None,
+    objective: str = "advdm",
+    seed: int = 0,
+) -> Protected:
+    """Protect a painting against one model; the same arguments give the same bytes. Raises SettingsError."""
+    settings = Settings(epsilon, steps, samples, step_size, objective, seed)
+    *_, last = protection_steps(painting, model, settings)
+    return last.protected()
+
+
+def protection_steps(painting: Painting, model: LatentDiffusion, settings: Settings) -> Iterator[Step]:
+    """The attack, one `Step` at a time: perturbation += stride * sign(gradient), projected on epsilon and [0, 1]."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    embedding = model.embed(PROMPT)
+    levels = torch.from_numpy(painting.levels).permute(2, 0, 1)[None].to(model.device).contiguous()
+    # A grey painting has one plane, so its perturbation stays grey.
+    levels = levels[:, :1] if painting.grey else levels
+    perturbation = torch.zeros(levels.shape, device=model.device)
+    height, width = levels.shape[-2:]
+    for number in range(1, settings.steps + 1):
+        view = random_view(height, width, model.size, model.factor, generator)
+        original, moved = view.crop(levels), view.crop(perturbation)
+        pixels = original.float().div_(LEVELS).add_(moved)
+        loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator)
+        pixels.add_(gradient.sign_(), alpha=settings.stride / LEVELS).clamp_(0, 1)
+        # The gradient has served; its memory takes the original pixels, for paintings may be very large.
+        pixels.sub_(gradient.copy_(original).div_(LEVELS))
+        moved.copy_(pixels.clamp_(-settings.epsilon / LEVELS, settings.epsilon / LEVELS))
+        yield Step(number, loss, settings, painting, perturbation, model.name)
+
+
+@torch.enable_grad()
+def pixel_gradient(
+    pixels: Tensor,
+    view: View,
+    model: LatentDiffusion,
+    embedding: Tensor,
+    settings: Settings,
+    generator: torch.Generator,
+) -> tuple[float, Tensor]:
+    """Mean loss over `samples` draws and the gradient of that mean with respect to the viewed pixels.
+
+    pixels (1, 1 or 3, h, w) in [0, 1], already cropped to the view; the gradient has their shape. The encoder
+    runs once forward and once backward, whatever `samples` is.
+    """
+    objective = OBJECTIVES[settings.objective]
+    leaf = pixels.detach().requires_grad_()
+    posterior = model.encode(view.look(leaf.expand(-1, 3, -1, -1)))
+    shape = (settings.samples, *posterior.mean.shape[1:])
+    latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
+    size = max(1, CHUNK_ELEMENTS // latents[0].numel())
+    draws = draw(model, shape, generator).split(size)
+    chunks = [
+        objective(model, part.detach(), chosen, embedding)
+        for part, chosen in zip(latents.split(size), draws, strict=True)
+    ]
+    losses = torch.cat([loss for loss, _ in chunks])
+    pull = torch.cat([gradient for _, gradient in chunks]) / settings.samples
+    (gradient,) = torch.autograd.grad(latents, leaf, pull)
+    return losses.mean().item(), gradient
+
+
+def apply_perturbation(levels: np.ndarray, perturbation: Tensor) -> np.ndarray:
+    """Add a (1, 1 or 3, H, W) perturbation in [-1, 1] to (H, W, 3) uint8 levels, rounded to 8 bits.
+
+    epsilon is a whole number of levels, so rounding cannot cross it.
+    """
+    moved = np.empty_like(levels)
+    planes = perturbation.expand(-1, 3, -1, -1)[0]
+    for row in range(0, len(levels), BAND):
+        band = planes[:, row : row + BAND].permute(1, 2, 0).mul(LEVELS).cpu().numpy()
+        moved[row : row + BAND] = np.clip(levels[row : row + BAND] + np.rint(band), 0, LEVELS)
+    return moved

@@ -1,0 +1,18 @@
+"""Checks that every settings class shares."""
+
+import math
+
+from advdm.errors import SettingsError
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Raise SettingsError unless value is a finite number in [low, high]."""
+    if not (math.isfinite(value) and low <= value <= high):
+        raise SettingsError(f"{name.capitalize()} must lie between {low:,} and {high:,}, not {value:,}.")
+
+
+def whole(name: str, value: int, low: int, high: int) -> None:
+    """The same, and value must be a whole number."""
+    within(name, value, low, high)
+    if value != int(value):
+        raise SettingsError(f"{name.capitalize()} must be a whole number, not {value}.")

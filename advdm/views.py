@@ -1,0 +1,56 @@
+"""How an imitator looks at a painting before training on it: whole or a square of it, resized, perhaps mirrored.
+
+Trainers never see the painting's own pixels; an attack that looks through the same antialiased resize survives it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMALLEST_SQUARE = 0.5
+"""Random squares are at least this share of the painting's short side."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A box on the painting, in pixels, and the (height, width) that it is resized to."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    target: tuple[int, int]
+    mirrored: bool = False
+
+    def crop(self, plane: Tensor) -> Tensor:
+        """The box out of (..., H, W), without a copy."""
+        return plane[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """Resize the cropped pixels (N, 3, height, width) to (N, 3, *target); differentiable, antialiased."""
+        resized = F.interpolate(pixels, self.target, mode="bicubic", antialias=True, align_corners=False)
+        return (resized.flip(-1) if self.mirrored else resized).clamp(0, 1)
+
+
+def whole_view(height: int, width: int, size: int, factor: int) -> View:
+    """All of the painting in its own shape, with about as many pixels as the model's size x size."""
+    scale = size / (height * width) ** 0.5
+    target = (max(1, round(height * scale / factor)) * factor, max(1, round(width * scale / factor)) * factor)
+    return View(0, 0, height, width, target)
+
+
+def square_view(height: int, width: int, size: int, generator: torch.Generator) -> View:
+    """A random square, half of the short side up to all of it, at the model's size; half of them mirrored."""
+    share, down, along, mirror = torch.rand(4, generator=generator).tolist()
+    side = round(min(height, width) * (SMALLEST_SQUARE + (1 - SMALLEST_SQUARE) * share))
+    top, left = round(down * (height - side)), round(along * (width - side))
+    return View(top, left, side, side, (size, size), mirrored=mirror < 0.5)
+
+
+def random_view(height: int, width: int, size: int, factor: int, generator: torch.Generator) -> View:
+    """The whole painting every fourth time, else a random square."""
+    if torch.rand((), generator=generator).item() < 0.25:
+        return whole_view(height, width, size, factor)
+    return square_view(height, width, size, generator)

@@ -1,0 +1,1 @@
+"""How atelier, the embedded model, was made."""

@@ -1,0 +1,237 @@
+"""Train atelier's denoiser and text encoder on cached latents, and write the whole pipeline.
+
+    python -m training.denoiser --painted DIR --paintings DIR --work DIR --out advdm/atelier
+
+The autoencoder must already stand in OUT/vae. The loss is the noise error of DDPM (epsilon prediction) with
+min-SNR weights (Hang et al. 2023, gamma 5); a tenth of the captions is empty, for classifier-free guidance.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.training_utils import compute_snr
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from training.autoencoder import POSTERIOR_STD
+from training.captions import all_words, palette_reader, real_caption, scene_caption
+from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
+from training.pictures import Pictures, load_pictures, real_views, to_signed
+
+SIZE = 128
+WIDTH = 128
+"""Width of the text encoder, and so of the cross-attention."""
+LENGTH = 32
+"""Tokens of a prompt, padding included."""
+EMPTY_SHARE = 0.1
+REAL_VIEWS_EACH = 60
+GAMMA = 5.0
+
+
+def new_tokenizer(words: Iterable[str]) -> CLIPTokenizer:
+    """CLIP's byte-pair tokenizer with merges learned so that each of `words` is one token; others fall into letters."""
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    alphabet = list("abcdefghijklmnopqrstuvwxyz0123456789,.'-*")
+    trainer = trainers.BpeTrainer(
+        vocab_size=100_000,
+        min_frequency=1,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    # Repeats keep letters of rare words; the extra single letters give every letter its word-final form.
+    bpe.train_from_iterator([*words, *alphabet], trainer)
+    learned = bpe.get_vocab()
+    ordered = sorted(learned, key=learned.__getitem__)
+    vocabulary = {token: i for i, token in enumerate([*ordered, "<|startoftext|>", "<|endoftext|>"])}
+    merges = [tuple(merge) for merge in json.loads(bpe.to_str())["model"]["merges"]]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=LENGTH)
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            projection_dim=WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def new_unet(channels: int) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(64, 128, 192),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+class Conditioned(nn.Module):
+    """The denoiser and its text encoder, trained as one."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        return self.unet(noisy, timesteps, self.text_encoder(tokens).last_hidden_state).sample
+
+
+@torch.no_grad()
+def encode(autoencoder: AutoencoderKL, levels: np.ndarray) -> Tensor:
+    """Posterior means of (N, S, S, 3) uint8 levels, scaled: (N, C, S/8, S/8) float16."""
+    pieces = [
+        autoencoder.encode(to_signed(np.asarray(levels[i : i + 16]))).latent_dist.mean
+        for i in range(0, len(levels), 16)
+    ]
+    return (torch.cat(pieces) * autoencoder.config.scaling_factor).half()
+
+
+@dataclass(frozen=True, eq=False)
+class Captioned:
+    """Latents (N, C, H, W) float16 and a function that writes a caption for one of them, anew each time."""
+
+    latents: Tensor
+    caption: Callable[[int, np.random.Generator], str]
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
+        numbers = rng.integers(len(self.latents), size=count)
+        captions = ["" if rng.random() < EMPTY_SHARE else self.caption(int(i), rng) for i in numbers]
+        return self.latents[numbers].float(), captions
+
+
+def painted_latents(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path) -> Captioned:
+    latents = cached(cache, lambda: encode(autoencoder, pictures.training_painted()))
+    return Captioned(latents, lambda i, rng: scene_caption(pictures.scenes[i], rng))
+
+
+def real_latents(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path, seed: int) -> Captioned:
+    views, numbers, shares = real_views(pictures, REAL_VIEWS_EACH * len(pictures.real), SIZE, seed)
+    painted = pictures.painted[:2000]
+    palette_of = palette_reader(painted, [scene.palette for scene in pictures.scenes[: len(painted)]])
+    palettes = [palette_of(view) for view in views]
+    latents = cached(cache, lambda: encode(autoencoder, views))
+
+    def caption(i: int, rng: np.random.Generator) -> str:
+        return real_caption(pictures.real_titles[numbers[i]], shares[i], palettes[i], rng)
+
+    return Captioned(latents, caption)
+
+
+def cached(path: Path, make: Callable[[], Tensor]) -> Tensor:
+    """The tensor in the file `path`, made and written there first if need be."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(make(), path)
+    return torch.load(path, weights_only=True)
+
+
+def train(sources: tuple[Captioned, ...], tokenizer: CLIPTokenizer, options: argparse.Namespace) -> Conditioned:
+    """Minimise the min-SNR-weighted noise error over equal shares of `sources`; returns the averaged weights."""
+    torch.manual_seed(options.seed)
+    channels = sources[0].latents.shape[1]
+    model = Conditioned(new_unet(channels), new_text_encoder(tokenizer))
+    average = Average(model, decay=0.9995)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01)
+    scheduler = new_scheduler()
+    share = options.batch // len(sources)
+    recent: list[float] = []
+
+    def report(_: int) -> str:
+        return f"weighted noise error {np.mean(recent[-500:]):.4f}"
+
+    parts = {"model": model, "average": average.module, "optimizer": optimizer}
+    for step in training_steps(options.work / "denoiser.pt", parts, options.steps, report):
+        rng, generator = step_generators(options.seed, step)
+        latents, captions = zip(*(source.draw(share, rng) for source in sources), strict=True)
+        clean = torch.cat(latents)
+        clean = clean + POSTERIOR_STD * torch.randn(clean.shape, generator=generator)
+        tokens = tokenizer(sum(captions, []), padding="max_length", truncation=True, return_tensors="pt").input_ids
+        noise = torch.randn(clean.shape, generator=generator)
+        timesteps = torch.randint(len(scheduler.betas), (len(clean),), generator=generator)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bf16):
+            predicted = model(noisy, timesteps, tokens).float()
+        snr = compute_snr(scheduler, timesteps)
+        errors = (predicted - noise).square().mean((1, 2, 3))
+        loss = (errors * snr.clamp(max=GAMMA) / snr).mean()
+        set_learning_rate(optimizer, cosine(step, options.steps, options.learning_rate, 2e-5))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.update(model, step)
+        recent.append(loss.item())
+    return average.module
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--painted", type=Path, required=True, help="folder made by training.scenes")
+    parser.add_argument("--paintings", type=Path, required=True, help="folder of real paintings with CREDITS.md")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and cached latents")
+    parser.add_argument("--out", type=Path, required=True, help="pipeline folder; OUT/vae must be there")
+    parser.add_argument("--steps", type=int, default=8_000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=8e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bf16", action="store_true", help="faster on processors with AVX512-BF16 or AMX")
+    options = parser.parse_args()
+
+    pictures = load_pictures(options.painted, options.paintings)
+    autoencoder = AutoencoderKL.from_pretrained(options.out / "vae").requires_grad_(False).eval()
+    painted = painted_latents(pictures, autoencoder, options.work / "painted_latents.pt")
+    real = real_latents(pictures, autoencoder, options.work / "real_latents.pt", options.seed)
+    tokenizer = new_tokenizer(all_words())
+    model = train((painted, real), tokenizer, options)
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=model.text_encoder,
+        tokenizer=tokenizer,
+        unet=model.unet,
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16).save_pretrained(options.out, max_shard_size="9MB")
+
+
+if __name__ == "__main__":
+    main()
