@@ -52,7 +52,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what a terminal cannot show
+        # A path may hold what a terminal cannot show; a log must get each line when its painting is finished.
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
@@ -133,11 +134,11 @@ def protect_all(
 ) -> None:
     """Protect each source into its target, under one bar whose time left is that of the whole job."""
     # disable=None: where stderr is no terminal, it holds sentences and no bar.
-    with tqdm(unit="step", leave=False, dynamic_ncols=True, disable=None) as bar:
-        for number, (source, target) in enumerate(targets.items()):
+    with tqdm(total=settings.steps * len(targets), unit=" steps", leave=False, dynamic_ncols=True, disable=None) as bar:
+        for done, (source, target) in enumerate(targets.items()):
             # Counted anew, because a painting that failed leaves steps untaken.
-            bar.total = bar.n + settings.steps * (len(targets) - number)
-            place = f"{number + 1}/{len(targets)} " if len(targets) > 1 else ""
+            bar.total = bar.n + settings.steps * (len(targets) - done)
+            place = f"{done + 1}/{len(targets)} " if len(targets) > 1 else ""
             bar.set_description(place + shown(source))
             with recorded(outcomes, source):
                 outcomes[source] = protect_one(source, target, model, settings, bar)
@@ -156,8 +157,9 @@ def protect_one(source: Path, target: Path, model: LatentDiffusion, settings: Se
         bar.write(f"{shown(source)}: {note}", file=sys.stderr)
     for step in protection_steps(painting, model, settings):
         bar.update()
+        last = step
     make_folder(target.parent)
-    step.protected().save(target)
+    last.protected().save(target)
     seconds = time.perf_counter() - start
     seen = compare(painting, read_painting(target))
     psnr = seen.psnr if math.isfinite(seen.psnr) else None  # JSON knows no infinity
@@ -179,7 +181,7 @@ def plan_targets(sources: Sequence[Path], output: Path | None) -> dict[Path, Pat
     """Where each painting goes: no two into one file, and none over a painting."""
     from advdm.paintings import SUFFIXES
 
-    if output and output.suffix.lower() in SUFFIXES and not output.is_dir():
+    if output and output.suffix.lower() in SUFFIXES and not os.path.isdir(output):
         check_output(output, sources)
         return {sources[0]: output}
     taken = set(map(key, sources))
@@ -298,4 +300,4 @@ def is_here(source: str) -> bool:
         if isinstance(index := try_to_load_from_cache(source, "model_index.json"), str):
             folder = Path(index).parent
     parts = [folder.glob(f"{part}/*.safetensors") for part in ("unet", "vae", "text_encoder")]
-    return (folder / "model_index.json").is_file() and all(map(any, parts))
+    return os.path.isfile(folder / "model_index.json") and all(map(any, parts))

@@ -141,7 +141,8 @@ def encode_views(model: LatentDiffusion, pictures: Sequence[Tensor], seed: int) 
     posteriors = []
     for i in range(VIEWS):
         picture = pictures[i % len(pictures)]
-        view = square_view(*picture.shape[-2:], model.size, generator)
+        height, width = picture.shape[-2:]
+        view = square_view(height, width, model.size, generator)
         posteriors.append(model.encode(view.look(view.crop(picture).to(model.device))))
     return Posterior(torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors]))
 
@@ -151,7 +152,7 @@ def initial_vectors(model: LatentDiffusion, settings: InversionSettings) -> Tens
     tokens = model.pipeline.tokenizer(settings.initializer, add_special_tokens=False).input_ids
     if len(tokens) != 1:
         raise SettingsError(f"The initializer must be one word that the model knows; '{settings.initializer}' is not.")
-    table = model.text_encoder.get_input_embeddings().weight
+    table: Tensor = model.text_encoder.get_input_embeddings().weight
     return table[tokens].detach().float().repeat(settings.vectors, 1)
 
 
@@ -170,7 +171,8 @@ def embed_words(model: LatentDiffusion, prompts: Sequence[str], words: Sequence[
     ids = torch.tensor(tokens, device=model.device)
     # Called with a longer table, the encoder itself stays as it was, also if something fails halfway.
     name = next(name for name, weight in model.text_encoder.named_parameters() if weight is table)
-    return functional_call(model.text_encoder, {name: longer}, (ids,)).last_hidden_state
+    embedding: Tensor = functional_call(model.text_encoder, {name: longer}, (ids,)).last_hidden_state
+    return embedding
 
 
 def prompt_tokens(model: LatentDiffusion, prompt: str, word: Sequence[int]) -> list[int]:

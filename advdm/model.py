@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,23 +51,23 @@ class LatentDiffusion:
     """
 
     def __init__(self, pipeline: StableDiffusionPipeline, name: str, device: str = "cpu") -> None:
-        pipeline.to(device)
-        pipeline.set_progress_bar_config(disable=True)
-        self.pipeline = pipeline
+        self.pipeline: Any = pipeline
+        self.pipeline.to(device)
+        self.pipeline.set_progress_bar_config(disable=True)
         self.name = name
         self.device = torch.device(device)
-        self.dtype: torch.dtype = pipeline.unet.dtype
-        self.vae, self.unet, self.text_encoder = pipeline.vae, pipeline.unet, pipeline.text_encoder
+        self.vae, self.unet, self.text_encoder = self.pipeline.vae, self.pipeline.unet, self.pipeline.text_encoder
+        self.dtype: torch.dtype = self.unet.dtype
         for module in (self.vae, self.unet, self.text_encoder):
             module.requires_grad_(False).eval()
-        self.prediction_type: str = pipeline.scheduler.config.prediction_type
+        self.prediction_type: str = self.pipeline.scheduler.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):
             raise ModelError(
                 f"{name} predicts '{self.prediction_type}'; only epsilon and v prediction can be attacked."
             )
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.size: int = self.unet.config.sample_size * self.factor
-        self.timesteps: int = pipeline.scheduler.config.num_train_timesteps
+        self.timesteps: int = self.pipeline.scheduler.config.num_train_timesteps
 
     def encode(self, pixels: Tensor) -> Posterior:
         """Posterior of (N, 3, H, W) pixels in [0, 1]; differentiable."""
@@ -77,7 +78,7 @@ class LatentDiffusion:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels in [0, 1], (N, 3, H, W), of scaled latents."""
-        pixels = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.dtype)).sample
+        pixels: Tensor = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.dtype)).sample
         return (pixels.float() / 2 + 0.5).clamp(0, 1)
 
     @torch.no_grad()
@@ -91,7 +92,8 @@ class LatentDiffusion:
             truncation=True,
             return_tensors="pt",
         )
-        return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+        embedding: Tensor = self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+        return embedding
 
     def predict(self, latents: Tensor, timesteps: Tensor, noise: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """What the denoiser predicts from noised latents, and what it should: two (N, C, h, w) float32 tensors.

@@ -245,7 +245,7 @@ def _eight_bit(image: ImageFile.ImageFile, stored: str) -> tuple[Image.Image, by
     profile = image.info.get("icc_profile")
     notes = []
     if ("I;12" in stored or ";16" in stored) and "BGR" not in stored:  # BGR;16 is 5 + 6 + 5 bits
-        notes.append("Its 16-bit levels were reduced to 8 bits.")
+        notes.append("Its levels were reduced to 8 bits a channel.")
     if image.mode == "CMYK":
         picture, profile, note = _from_cmyk(image, profile)
         return picture, profile, (*notes, note)
@@ -317,7 +317,7 @@ def _credits(image: Image.Image) -> bytes:
 def _dpi(value: object, swap: bool) -> tuple[float, float] | None:
     with suppress(TypeError, ValueError, ArithmeticError):
         x, y = map(float, value)  # type: ignore[call-overload]
-        if min(x, y) >= 1 and max(x, y) <= 100_000:  # nan is neither
+        if 1 <= x <= 100_000 and 1 <= y <= 100_000:  # nan is neither
             return (y, x) if swap else (x, y)
     return None
 

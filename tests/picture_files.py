@@ -14,7 +14,8 @@ Levels = npt.NDArray[np.uint8]
 def gradient(height: int = 72, width: int = 96, channels: int = 3) -> Levels:
     """Smooth levels with no symmetry at all: whatever is turned, mirrored or swapped comes out different."""
     y, x, c = np.mgrid[:height, :width, :channels]
-    return ((2 * y + x * (1 + c) / 2 + 40 * c) % 256).astype(np.uint8)
+    levels: Levels = ((2 * y + x * (1 + c) / 2 + 40 * c) % 256).astype(np.uint8)
+    return levels
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

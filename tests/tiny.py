@@ -1,4 +1,4 @@
-"""A tiny random Stable Diffusion, built from configs in memory: every line of the library runs on it in milliseconds."""
+"""A tiny random Stable Diffusion, built in memory: every line of the library runs on it in milliseconds."""
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel

@@ -180,9 +180,10 @@ def train(sources: tuple[Captioned, ...], tokenizer: CLIPTokenizer, options: arg
     for step in training_steps(options.work / "denoiser.pt", parts, options.steps, report):
         rng, generator = step_generators(options.seed, step)
         latents, captions = zip(*(source.draw(share, rng) for source in sources), strict=True)
+        prompts = [caption for drawn in captions for caption in drawn]
         clean = torch.cat(latents)
         clean = clean + POSTERIOR_STD * torch.randn(clean.shape, generator=generator)
-        tokens = tokenizer(sum(captions, []), padding="max_length", truncation=True, return_tensors="pt").input_ids
+        tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         noise = torch.randn(clean.shape, generator=generator)
         timesteps = torch.randint(len(scheduler.betas), (len(clean),), generator=generator)
         noisy = scheduler.add_noise(clean, noise, timesteps)

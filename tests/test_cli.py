@@ -1,0 +1,426 @@
+"""The command line, mostly in process, on a tiny model: files, exit codes, and what is said where."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from advdm import cli
+from advdm.metrics import compare
+from advdm.model import SHORT_NAMES
+from advdm.paintings import read_painting
+from advdm.protection import Settings
+from tests.tiny import tiny_pipeline
+
+ROOT = Path(__file__).parents[1]
+QUICK = ("--steps", "2")
+
+
+@pytest.fixture(scope="session")
+def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a diffusers folder."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def workplace(saved_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with the tiny model as the default."""
+    monkeypatch.setenv("ADVDM_MODEL", str(saved_tiny))
+    monkeypatch.delenv("ADVDM_DEVICE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: object) -> int:
+    """The exit code, whether argparse or a command ended the run."""
+    try:
+        return cli.main(list(map(str, arguments)))
+    except SystemExit as stop:
+        assert isinstance(stop.code, int)
+        return stop.code
+
+
+def paint(path: str, mode: str = "RGB", size: tuple[int, int] = (80, 72), seed: int = 0) -> Path:
+    """A picture file of noisy slopes, never black or white, so that nothing is clipped."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    width, height = size
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    noise = np.random.default_rng(seed).normal(0, 12, (height, width, bands))
+    levels = np.linspace(60, 190, width)[None, :, None] + noise
+    Image.fromarray(levels.astype(np.uint8).squeeze(), mode).save(path)
+    return Path(path)
+
+
+def written() -> list[str]:
+    """Everything under the working folder, hidden files too."""
+    return sorted(str(path.relative_to(Path.cwd())) for path in Path.cwd().rglob("*") if path.is_file())
+
+
+def refusal(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr, with nothing on stdout."""
+    out, err = capsys.readouterr()
+    assert out == "" and err.endswith("\n") and err.count("\n") == 1, (out, err)
+    return err.strip()
+
+
+def test_default_output_is_beside_the_painting(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("folder/harvest.png")
+    assert run("protect", "folder/harvest.png", *QUICK) == 0
+    assert written() == ["folder/harvest.png", "folder/harvest_protected.png"]
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1 and err == ""
+    assert out.startswith("harvest.png: largest change 2, PSNR ") and out.endswith(", folder/harvest_protected.png\n")
+
+
+def test_same_seed_same_bytes_and_another_seed_others() -> None:
+    painting = paint("a.png")
+    for name, seed in (("one", 3), ("two", 3), ("three", 4)):
+        assert run("protect", painting, "-o", f"{name}.png", "--seed", seed, *QUICK) == 0
+    one, two, three = (Path(f"{name}.png").read_bytes() for name in ("one", "two", "three"))
+    assert one == two != three
+
+
+def test_again_over_an_earlier_output() -> None:
+    paint("a.png")
+    first = [run("protect", "a.png", *QUICK), Path("a_protected.png").read_bytes()]
+    assert [run("protect", "a.png", *QUICK), Path("a_protected.png").read_bytes()] == first
+    assert written() == ["a.png", "a_protected.png"]
+
+
+def test_files_and_folders_into_a_new_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png"), paint("shed/b.jpg"), paint("shed/c.webp"), Path("shed/notes.txt").write_text("no picture")
+    assert run("protect", "a.png", "shed", "-o", "new/out", *QUICK) == 0
+    assert {path for path in written() if path.startswith("new")} == {f"new/out/{stem}_protected.png" for stem in "abc"}
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["a.png", "b.jpg", "c.webp"]
+
+
+def test_each_painting_gets_what_it_gets_alone() -> None:
+    paint("a.png", seed=1), paint("b.png", seed=2)
+    assert run("protect", "a.png", "b.png", *QUICK) == 0
+    assert run("protect", "b.png", "-o", "alone.png", *QUICK) == 0
+    assert Path("b_protected.png").read_bytes() == Path("alone.png").read_bytes()
+
+
+def test_one_bad_file_does_not_stop_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png"), paint("c.png")
+    Path("b.png").write_bytes(Path("a.png").read_bytes()[:2000])
+    assert run("protect", "a.png", "b.png", "none.png", "c.png", "--report", "r.json", *QUICK) == 2
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in err.splitlines()] == ["b.png", "none.png"]
+    assert len(out.splitlines()) == 2
+    assert written() == ["a.png", "a_protected.png", "b.png", "c.png", "c_protected.png", "r.json"]
+    reports = json.loads(Path("r.json").read_text())
+    assert [report["painting"] for report in reports] == ["a.png", "b.png", "none.png", "c.png"]
+    assert [report["error"] for report in reports if "error" in report] == err.splitlines()
+    assert ["protected" in report for report in reports] == [True, False, False, True]
+
+
+def test_a_painting_that_fails_in_the_midst(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paint("a.png"), paint("b.png")
+    Path("a_protected.png").mkdir()  # cannot be replaced by a file
+    assert run("protect", "a.png", "b.png", *QUICK) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("a_protected.png cannot be written") and err.count("\n") == 1
+    assert out.startswith("b.png: ") and written() == ["a.png", "b.png", "b_protected.png"]
+
+
+def test_alone_and_bad_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.png").write_text("no picture")
+    assert run("protect", "a.png", "-o", "new/a.png", "--report", "r.json") == 2
+    assert refusal(capsys).startswith("a.png ")
+    assert written() == ["a.png"] and not Path("new").exists()
+
+
+def test_same_stems_do_not_collide() -> None:
+    sources = [paint(name, seed=i) for i, name in enumerate(["h.png", "h.jpg", "x/h.jpg", "x/H.JPG", "h.webp"])]
+    targets = cli.plan_targets(sources, Path("out"))
+    assert [target.name for target in targets.values()] == [
+        "h_protected.png",
+        "h_jpg_protected.png",
+        "h_jpg_2_protected.png",
+        "H_JPG_3_protected.png",
+        "h_webp_protected.png",
+    ]
+    assert cli.plan_targets(sources[2:3], None) == {sources[2]: Path("x/h_protected.png")}
+
+
+def test_an_input_is_never_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png", seed=1), paint("a_protected.png", seed=2)
+    before = [Path(name).read_bytes() for name in ("a.png", "a_protected.png")]
+    assert run("protect", "a.png", "a_protected.png", *QUICK) == 0
+    assert written() == ["a.png", "a_png_protected.png", "a_protected.png", "a_protected_protected.png"]
+    capsys.readouterr()
+    assert run("protect", "a.png", "-o", "./a.png") == 2
+    assert "a.png is the painting itself" in refusal(capsys)
+    Path("link.png").symlink_to("a.png")
+    assert run("protect", "a.png", "-o", "link.png") == 2
+    paint("b.json.png").rename("b.json")
+    assert run("protect", "b.json", "--report", "b.json") == 2
+    assert [Path(name).read_bytes() for name in ("a.png", "a_protected.png")] == before
+    assert Image.open("b.json").format == "PNG"
+
+
+def test_odd_names() -> None:
+    long, odd = paint(f"{'ü' * 120}.png"), paint("two\nlines \udcff?.png")
+    assert run("protect", long, odd, "-o", "out", *QUICK) == 0
+    assert sorted(os.listdir("out")) == ["twolines __protected.png", f"{'ü' * 100}_protected.png"]
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("one.png", "one.png is one file for 2 paintings; name a folder instead."),
+        ("one.jpg", "one.jpg must be a .png: lossy formats like JPEG weaken the protection."),
+        ("a.txt", "a.txt is a file, not a folder."),
+        ("a.txt/deeper", "a.txt is a file, not a folder."),
+    ],
+)
+def test_outputs_that_cannot_be(output: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png"), paint("b.png"), Path("a.txt").write_text("notes")
+    assert run("protect", "a.png", "b.png", "-o", output) == 2
+    assert refusal(capsys) == sentence
+    assert written() == ["a.png", "a.txt", "b.png"]
+
+
+def test_a_folder_may_be_called_like_a_picture() -> None:
+    paint("a.png"), Path("album.png").mkdir()
+    assert run("protect", "a.png", "-o", "album.png", *QUICK) == 0
+    assert written() == ["a.png", "album.png/a_protected.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("locked/a.png")
+    Path("locked").chmod(0o555)
+    assert run("protect", "locked/a.png") == 2
+    assert refusal(capsys) == "The folder locked cannot be written to."
+
+
+def test_empty_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty").mkdir()
+    assert run("protect", "empty") == 2
+    assert refusal(capsys) == "There is no picture in empty."
+
+
+def test_report_says_what_the_saved_file_says(saved_tiny: Path) -> None:
+    paint("a.png")
+    settings = {"epsilon": 5, "steps": 3, "samples": 2, "step_size": 2.5, "objective": "advdm", "seed": 9}
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    assert run("protect", "a.png", "-o", "out", *options, "--device", "cpu", "--report", "log/r.json") == 0
+    report: dict[str, Any] = json.loads(Path("log/r.json").read_text())
+    assert report.pop("seconds") > 0
+    seen = compare(read_painting("a.png"), read_painting("out/a_protected.png"))
+    assert seen.max_change == 5  # three steps of 2.5 reach it and pass it
+    assert report == settings | {
+        "model": str(saved_tiny),
+        "device": "cpu",
+        "dtype": "float32",
+        "painting": "a.png",
+        "protected": "out/a_protected.png",
+        "max_change": seen.max_change,
+        "psnr": seen.psnr,
+        "ssim": seen.ssim,
+    }
+
+
+def test_report_of_a_change_too_small_to_save() -> None:
+    paint("a.png")
+    assert run("protect", "a.png", "--steps", 1, "--step-size", 0.01, "--report", "r.json") == 0
+    report = json.loads(Path("r.json").read_text(), parse_constant=pytest.fail)  # Infinity is not JSON
+    assert (report["max_change"], report["psnr"], report["step_size"]) == (0, None, 0.01)
+
+
+def test_report_of_one_is_an_object_and_of_a_folder_a_list() -> None:
+    paint("shed/a.png"), paint("shed/b.png")
+    assert run("protect", "shed/a.png", "--report", "one.json", *QUICK) == 0
+    assert run("protect", "shed", "--report", "all.json", *QUICK) == 0
+    one, both = (json.loads(Path(name).read_text()) for name in ("one.json", "all.json"))
+    assert isinstance(one, dict) and one["step_size"] == 1.0
+    assert [report["protected"] for report in both] == ["shed/a_protected.png", "shed/b_protected.png"]
+
+
+def test_report_needs_its_suffix(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png")
+    assert run("protect", "a.png", "--report", "a.png") == 2
+    assert refusal(capsys) == "The report a.png must be a .json."
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(81, 97), (133, 64)])
+def test_mode_and_size_stay(mode: str, size: tuple[int, int]) -> None:
+    paint("a.png", mode, size)
+    assert run("protect", "a.png", "--epsilon", 3, "--step-size", 2, *QUICK) == 0
+    before, after = Image.open("a.png"), Image.open("a_protected.png")
+    assert (after.mode, after.size) == (mode, size)
+    change = np.abs(np.asarray(after).astype(int) - np.asarray(before)).reshape(size[1], size[0], -1)
+    assert change.max() == 3
+    if mode.endswith("A"):
+        assert change[..., -1].max() == 0
+
+
+def test_notes_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.open(paint("rgb.png")).quantize().save("a.png")
+    assert run("protect", "a.png", *QUICK) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("a.png: Its palette ") and out.count("\n") == err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--epsilon", "0", "Epsilon must lie between"),
+        ("--epsilon", "65", "Epsilon must lie between"),
+        ("--epsilon", "eight", "argument --epsilon: invalid int value: 'eight'"),
+        ("--steps", "0", "Steps must lie between"),
+        ("--samples", "-1", "Samples must lie between"),
+        ("--step-size", "nan", "Step size must lie between"),
+        ("--step-size", "0", "Step size must lie between"),
+        ("--seed", str(2**63), "Seed must lie between"),
+        ("--objective", "magic", "There is no objective 'magic'"),
+        ("--device", "abacus", "(ADVDM_DEVICE)"),
+        ("--model", "nobody/nothing", "ADVDM_MODEL"),
+        ("--model", "no such\nmodel", "ADVDM_MODEL"),
+        ("--model", "runwayml/stable-diffusion-v1-5", "use sd15"),
+        ("--colour", "red\nblue", "unrecognized arguments: --colour red blue"),
+    ],
+)
+def test_refused_in_one_line(option: str, value: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png")
+    assert run("protect", "a.png", option, value, "--report", "r.json") == 2
+    assert words in refusal(capsys)
+    assert written() == ["a.png"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has the device that must be missing")
+def test_missing_device(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png")
+    monkeypatch.setenv("ADVDM_DEVICE", "cuda")
+    assert run("protect", "a.png") == run("models") == 2
+    assert capsys.readouterr().err.count("'cuda' is not available here") == 2
+
+
+def test_nothing_is_loaded_for_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "load_quietly", lambda *_: pytest.fail("the model was loaded"))
+    paint("a.png"), Path("b.png").touch()
+    for arguments in (["b.png"], ["c.png"], ["a.png", "--epsilon", "99"], ["a.png", "-o", "b.png/deep"]):
+        assert run("protect", *arguments) == 2
+
+
+def test_broken_model_folder_is_one_line(saved_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png"), Path("model").mkdir()
+    Path("model/model_index.json").write_bytes((saved_tiny / "model_index.json").read_bytes())
+    assert run("protect", "a.png", "--model", "model") == 2
+    assert "'model' is not a complete Stable Diffusion pipeline" in refusal(capsys)
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    options = cli.parser().parse_args(["protect", "a.png"])
+    defaults = Settings(
+        options.epsilon, options.steps, options.samples, options.step_size, options.objective, options.seed
+    )
+    assert defaults == Settings()
+
+
+@pytest.mark.parametrize("command", [[], ["protect"], ["models"]])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command, "--help") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: python -m advdm") and "(default: None)" not in out and err == ""
+    assert ("(default: 100)" in out) == (command == ["protect"])
+
+
+def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    assert "COMMAND" in refusal(capsys)
+
+
+def test_models(saved_tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models") == 0
+    *table, device, hint = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line for line in table}
+    assert list(rows) == [*SHORT_NAMES, str(saved_tiny)]
+    assert rows[str(saved_tiny)].endswith("  here, default")
+    assert SHORT_NAMES["sd15"] in rows["sd15"] and not rows["sd15"].endswith("default")
+    assert device == f"Device: {'cuda' if torch.cuda.is_available() else device.split()[1]}"
+    assert "ADVDM_MODEL" in hint and "--model" in hint
+    monkeypatch.delenv("ADVDM_MODEL")
+    assert run("models") == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("here, default")
+
+
+def test_models_on_this_machine(saved_tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = Path("hub/models--someone--something/snapshots/123").absolute()
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(saved_tiny)
+    reference = Path("hub/models--someone--something/refs/main")
+    reference.parent.mkdir()
+    reference.write_text("123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(Path("hub").absolute()))
+    assert cli.is_here("someone/something") and cli.is_here(str(saved_tiny))
+    assert not cli.is_here("someone/else") and not cli.is_here("no such model") and not cli.is_here("x" * 300)
+    Path("half").mkdir()
+    Path("half/model_index.json").write_bytes((saved_tiny / "model_index.json").read_bytes())
+    assert not cli.is_here("half")
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """python -m advdm, in the working folder, on one core."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "advdm", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that put the tests in the background has made them, and what they start, deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+
+
+def test_as_a_program() -> None:
+    paint("a.png")
+    process = start("protect", "a.png", "gone.png", *QUICK)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (2, "gone.png cannot be found.\n")
+    assert out.startswith("a.png: largest change 2, ") and written() == ["a.png", "a_protected.png"]
+
+
+def interrupt(kind: signal.Signals) -> tuple[int, str]:
+    """Protect three paintings, and strike while the second, whose noise takes long to compress, is being written."""
+    paint("a.png"), paint("b.png", size=(2000, 1600)), paint("c.png")
+    process = start("protect", "a.png", "b.png", "c.png", "--report", "r.json", "--steps", "1")
+    deadline = time.monotonic() + 120
+    while not (Path("a_protected.png").exists() and any(Path().glob(".*.png"))):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(kind)
+    _, err = process.communicate(timeout=60)
+    assert not Path("b_protected.png").exists() and not Path("c_protected.png").exists()
+    read_painting("a_protected.png")
+    return process.returncode, err
+
+
+def test_ctrl_c_leaves_finished_files_whole_and_no_half_file() -> None:
+    assert interrupt(signal.SIGINT) == (130, "Stopped.\n")
+    assert written() == ["a.png", "a_protected.png", "b.png", "c.png", "r.json"]
+    assert [report["protected"] for report in json.loads(Path("r.json").read_text())] == ["a_protected.png"]
+
+
+def test_kill_leaves_no_half_file_under_a_final_name() -> None:
+    assert interrupt(signal.SIGKILL) == (-signal.SIGKILL, "")
+    assert run("protect", "a.png", "b.png", "-o", "again", "--steps", "1") == 0
+    assert Path("again/a_protected.png").read_bytes() == Path("a_protected.png").read_bytes()

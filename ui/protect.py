@@ -1,0 +1,409 @@
+"""The Protect tab: a painting goes in, a protected painting comes out."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+import pandas as pd
+import spaces
+import torch
+from PIL import Image
+
+from advdm import Comparison, Painting, Settings, compare, protection_steps, read_painting
+from advdm.objectives import OBJECTIVES
+from advdm.views import whole_view
+from ui import shared
+from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, SHOWN_SIDE
+from ui.shared import PaintingInput, run_folder, said, stop_flag, write_picture
+
+STRENGTHS = {"Subtle": 4, "Balanced": 8, "Strong": 16}
+"""epsilon in 8-bit levels."""
+EFFORTS = {"Quick": (25, 1), "Thorough": (100, 4)}
+"""(steps, samples)."""
+PREVIEW_SIDE = 640
+SMOOTHING = 10
+"""Steps that each point of the loss curve averages."""
+AMPLIFIED = 10
+"""How many times the change is enlarged to be seen."""
+PASS_SECONDS, FILES_SECONDS = 0.08, 15
+"""Generous guesses for ZeroGPU: one pass of one picture through Stable Diffusion, and all reading and writing."""
+EXAMPLES = [str(path) for path in sorted(Path(__file__).parents[1].glob("examples/*.webp"))]
+
+WELCOME = """### How it works
+1. **Choose a painting**, or one of the examples.
+2. **Protect** moves its pixels by a few levels of brightness, until the model no longer recognises what it sees.
+3. **Compare and download.** Publish the protected copy everywhere, and the clean one nowhere.
+"""
+LIMITS = """### What to expect
+- It guards against imitators that train on the picture with this model or a close relative.
+- JPEG, resizing, screenshots, cleaning and newer models weaken it. Resize first, protect last.
+- It does not stop anybody from copying the picture itself.
+- The copy is a PNG, larger than a JPEG, because lossy formats would damage the protection.
+- Your painting stays in temporary files, which are deleted within the hour, and is used for nothing else.
+"""
+
+
+@dataclass
+class Pace:
+    """Seconds of one pass of one picture through the model, as the last run measured them here."""
+
+    seconds: float | None = None
+
+
+PACE = Pace()
+
+
+def passes(steps: float, samples: float) -> float:
+    """How often a picture goes through the model: in each step once to encode it, and once for each sample."""
+    return steps * (1 + samples)
+
+
+def gpu_seconds(painting: str, settings: Settings, folder: str, stop: str) -> int:
+    """What one attack asks of ZeroGPU; takes what `attack` takes."""
+    return FILES_SECONDS + round(PASS_SECONDS * passes(settings.steps, settings.samples))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where an attack stands: the loss of every step so far, and paths of what there is to show."""
+
+    losses: list[float]
+    preview: str | None = None
+    protected: str | None = None
+    seen: tuple[str, str] | None = None
+
+
+@spaces.GPU(duration=gpu_seconds)
+def attack(painting: str, settings: Settings, folder: str, stop: str) -> Iterator[Moment]:
+    """All that needs the model: a preview about every second, and at last the protected file and what the model sees.
+
+    Only files and small values go in and out, because on ZeroGPU this runs in another process.
+    """
+    with said():
+        original = read_painting(painting)
+        losses: list[float] = []
+        due = 0.0
+        for step in protection_steps(original, MODEL, settings):
+            losses.append(step.loss)
+            if os.path.exists(stop):
+                break
+            if (now := time.monotonic()) >= due:
+                path = f"{folder}/preview{step.number}.webp"
+                yield Moment(losses, preview=write_picture(step.protected().levels, original, path, PREVIEW_SIDE))
+                cost = time.monotonic() - now
+                due = now + max(1, 5 * cost)  # so that previews of a large painting do not become most of the work
+        yield Moment(losses)
+        protected = step.protected()
+        path = str(protected.save(f"{folder}/{original.name}_protected.png"))
+        seen = (
+            write_seen(original.levels, f"{folder}/original_seen.png"),
+            write_seen(protected.levels, f"{folder}/protected_seen.png"),
+        )
+        yield Moment(losses, protected=path, seen=seen)
+
+
+def write_seen(levels: np.ndarray, path: str) -> str:
+    """Write the whole picture as the model sees it: encoded and decoded."""
+    view = whole_view(*levels.shape[:2], MODEL.size, MODEL.factor)
+    pixels = torch.from_numpy(levels).permute(2, 0, 1)[None].to(MODEL.device).float() / 255
+    decoded = MODEL.reconstruct(view.look(pixels))[0].permute(1, 2, 0).mul(255).round().byte()
+    Image.fromarray(decoded.cpu().numpy()).save(path)
+    return path
+
+
+def write_details(original: Painting, protected: Painting, folder: Path) -> list[tuple[str, str]]:
+    """Both pictures and their difference, pixel by pixel; of a large painting the middle. Paths with captions."""
+    where = ", middle at 100 %" if is_large(original) else ""
+    opaque = replace(original, alpha=None)
+    before, after = middle(original.levels), middle(protected.levels)
+    change = np.clip(128 + AMPLIFIED * (after.astype(np.int16) - before), 0, 255).astype(np.uint8)
+    return [
+        (write_picture(before, opaque, folder / "original_detail.png"), f"Original{where}"),
+        (write_picture(after, opaque, folder / "protected_detail.png"), f"Protected{where}"),
+        (write_picture(change, Painting(change), folder / "change.png"), f"Change x {AMPLIFIED}, grey = none{where}"),
+    ]
+
+
+def middle(levels: np.ndarray) -> np.ndarray:
+    """The middle of a picture, at most SHOWN_SIDE pixels a side."""
+    top, left = (max(0, side - SHOWN_SIDE) // 2 for side in levels.shape[:2])
+    return levels[top : top + SHOWN_SIDE, left : left + SHOWN_SIDE]
+
+
+def is_large(painting: Painting) -> bool:
+    return max(painting.size) > SHOWN_SIDE
+
+
+class Shown(NamedTuple):
+    """What `protect` puts on the page, in the order of its outputs; what is not given stays as it is."""
+
+    status: Any = gr.skip()
+    protected: Any = gr.skip()
+    report: Any = gr.skip()
+    numbers: Any = gr.skip()
+    slider: Any = gr.skip()
+    seen: Any = gr.skip()
+    details: Any = gr.skip()
+    curve: Any = gr.skip()
+    welcome: Any = gr.skip()
+    results: Any = gr.skip()
+
+
+def protect(
+    painting: str | None,
+    epsilon: float,
+    steps: float,
+    samples: float,
+    step_size: float | None,
+    objective: str,
+    seed: float | None,
+    request: gr.Request,
+) -> Iterator[Shown]:
+    """Protect one painting and show it: previews about every second, then the result, also of a stopped run."""
+    if painting is None:
+        raise gr.Error("Choose a painting first.", print_exception=False)
+    stop = stop_flag(request)
+    if stop.exists():  # pressed while this run waited in the queue
+        yield Shown(status="Stopped before it began.")
+        return
+    with said(), run_folder() as folder:
+        settings = settings_from(epsilon, steps, samples, step_size, objective, seed)
+        original = read_painting(painting)
+        before = write_picture(original.levels, original, folder / "original.png")
+        yield Shown(
+            status="Starting.",
+            protected=gr.update(value=None, interactive=False),
+            report=None,
+            numbers=notes_on(original),
+            slider=(before, before),
+            seen=None,
+            details=None,
+            curve=None,
+            welcome=gr.update(visible=False),
+            results=gr.update(visible=True),
+        )
+        started = time.monotonic()
+        for moment in attack(painting, settings, str(folder), str(stop)):
+            seconds = time.monotonic() - started
+            slider = (before, moment.preview) if moment.preview else gr.skip()
+            yield Shown(progress_line(moment, settings, seconds), slider=slider, curve=curve_of(moment.losses))
+        done = len(moment.losses)
+        PACE.seconds = seconds / passes(done, settings.samples)
+        protected = read_painting(moment.protected)
+        comparison = compare(original, protected)
+        yield Shown(
+            status=f"{'Done' if done == settings.steps else 'Stopped'} after {done} steps.",
+            protected=gr.update(value=moment.protected, interactive=True),
+            report=report_of(replace(settings, steps=done), seconds, comparison),
+            numbers=f"{numbers_line(comparison, seconds)}\n\n{notes_on(original)}",
+            slider=(before, write_picture(protected.levels, protected, folder / "protected.png")),
+            seen=list(
+                zip(moment.seen, ("Original, as the model sees it", "Protected, as the model sees it"), strict=True)
+            ),
+            details=write_details(original, protected, folder),
+        )
+
+
+def protect_file(
+    painting: str | None,
+    epsilon: float,
+    steps: float,
+    samples: float,
+    step_size: float | None,
+    objective: str,
+    seed: float | None,
+    request: gr.Request,
+) -> Iterator[tuple[str | None, dict[str, Any] | None]]:
+    """Protect a painting from diffusion mimicry: the protected PNG, and a report measured on that file.
+
+    painting: PNG, JPEG, WebP, TIFF or BMP. epsilon: largest change of any channel of any pixel, in 8-bit levels.
+    steps: sign-gradient steps. samples: Monte-Carlo samples averaged in each step. step_size: in 8-bit levels, 0 for
+    an eighth of epsilon. objective: what the attack pushes on. seed: the same seed and settings give the same file.
+    The report holds the settings as used, seconds, max_change (8-bit levels), psnr (dB) and ssim.
+    """
+    protected: str | None = None
+    report: dict[str, Any] | None = None
+    for shown in protect(painting, epsilon, steps, samples, step_size, objective, seed, request):
+        if shown.protected != gr.skip():
+            protected, report = shown.protected["value"], shown.report
+        yield protected, report  # so that a client who leaves frees the lane
+
+
+def settings_from(
+    epsilon: float, steps: float, samples: float, step_size: float | None, objective: str, seed: float | None
+) -> Settings:
+    """Settings from the page's numbers, where 8 may come as 8.0 and an empty box as None. Raises SettingsError."""
+    return Settings(whole(epsilon), whole(steps), whole(samples), step_size or None, objective, whole(seed or 0))
+
+
+def whole(number: float) -> Any:
+    """8.0 as 8; what is not whole stays, for Settings to refuse."""
+    return int(number) if float(number).is_integer() else number
+
+
+def describe(painting: str | None, epsilon: float, steps: float, samples: float) -> tuple[str | None, str | None, str]:
+    """The words that stand for the numbers, None where there is none, and the status line before a run."""
+    return word_for(epsilon, STRENGTHS), word_for((steps, samples), EFFORTS), ready_line(painting, steps, samples)
+
+
+def word_for(value: object, words: dict[str, Any]) -> str | None:
+    return next((word for word, meaning in words.items() if meaning == value), None)
+
+
+def ready_line(painting: str | None, steps: float, samples: float) -> str:
+    """What Protect will do, and how long it will take where that is known."""
+    if painting is None:
+        return "Choose a painting, or one of the examples."
+    if ON_ZERO and FILES_SECONDS + PASS_SECONDS * passes(steps, samples) > ANONYMOUS_SECONDS:
+        return f"Ready: {steps} steps, more than a visitor without an account may run here. Sign in, or choose fewer."
+    known = PACE.seconds is not None
+    return (
+        f"Ready: {steps} steps, {in_words(PACE.seconds * passes(steps, samples))}."
+        if known
+        else f"Ready: {steps} steps."
+    )
+
+
+def progress_line(moment: Moment, settings: Settings, seconds: float) -> str:
+    number = len(moment.losses)
+    if moment.preview is None:
+        return "Writing the protected painting."
+    left = seconds / number * (settings.steps - number)
+    return f"Step {number} of {settings.steps}, noise error {moment.losses[-1]:.3f}, {in_words(left)} left."
+
+
+def in_words(seconds: float) -> str:
+    return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} min"
+
+
+def numbers_line(comparison: Comparison, seconds: float) -> str:
+    change = f"**Largest change {comparison.max_change} of 255 levels**"
+    return f"{change} · PSNR {comparison.psnr:.1f} dB · SSIM {comparison.ssim:.3f} · {seconds:.1f} s"
+
+
+def notes_on(painting: Painting) -> str:
+    """What the painter should know about this picture."""
+    reduced = (
+        f"Shown here reduced to {SHOWN_SIDE} pixels; the download has the full size." if is_large(painting) else ""
+    )
+    return " ".join((*painting.notes, reduced)).strip()
+
+
+def curve_of(losses: list[float]) -> pd.DataFrame:
+    smooth = pd.Series(losses).rolling(SMOOTHING, min_periods=1).mean()
+    return pd.DataFrame({"step": range(1, len(losses) + 1), "noise error": smooth})
+
+
+def report_of(settings: Settings, seconds: float, comparison: Comparison) -> dict[str, Any]:
+    """The settings as used and what came of them, as in the command line's --report."""
+    used = {**asdict(settings), "step_size": settings.stride}
+    where = {"model": MODEL_NAME, "device": MODEL.device.type, "dtype": str(MODEL.dtype).removeprefix("torch.")}
+    return {**where, **used, "seconds": round(seconds, 2), **asdict(comparison)}
+
+
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def model_note(name: str) -> str:
+    """Which model the protection is computed on, and what that means."""
+    if name == "atelier":
+        return (
+            "**Computed on atelier**, the small model that comes with this app. It guards against atelier and shows the "
+            "principle; to guard against Stable Diffusion, start the app with `ADVDM_MODEL=sd15`."
+        )
+    return f"**Computed on {name}.** It guards best against imitators that use this model or a close relative."
+
+
+def build_protect_tab() -> None:
+    """The tab with all its events."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            painting = PaintingInput(
+                label="Painting",
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard"],
+                buttons=[],
+                height=280,
+                alt_text="The chosen painting",
+            )
+            gr.Examples(EXAMPLES, painting, label="Examples, by Vincent van Gogh")
+            with gr.Row():
+                strength = gr.Radio(list(STRENGTHS), value="Balanced", label="Strength")
+                effort = gr.Radio(list(EFFORTS), value="Quick", label="Effort")
+            with gr.Accordion("Advanced", open=False):
+                epsilon = gr.Slider(1, 32, 8, step=1, label="Epsilon", info="Largest change, in 8-bit levels.")
+                steps = gr.Slider(1, 500, 25, step=1, label="Steps")
+                samples = gr.Slider(1, 16, 1, step=1, label="Samples", info="Averaged in each step.")
+                step_size = gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0)
+                objective = gr.Dropdown(list(OBJECTIVES), label="Objective", visible=len(OBJECTIVES) > 1)
+                seed = gr.Number(0, label="Seed", minimum=0)
+            with gr.Row():
+                start = gr.Button("Protect", variant="primary")
+                stop = gr.Button("Stop", interactive=False)
+        with gr.Column(scale=3, min_width=320):
+            status = gr.Textbox(ready_line(None, 0, 0), label="Status", max_lines=2, interactive=False)
+            with gr.Column() as welcome:
+                gr.Markdown(f"{WELCOME}\n{LIMITS}\n{model_note(MODEL_NAME)}")
+            with gr.Column(visible=False) as results:
+                slider = gr.ImageSlider(
+                    label="Original | Protected",
+                    type="filepath",
+                    format="png",
+                    interactive=False,
+                    buttons=["fullscreen"],
+                    max_height=420,
+                )
+                numbers = gr.Markdown()
+                protected = gr.DownloadButton("Download the protected painting", interactive=False)
+                with gr.Tab("What the model sees"):
+                    seen = picture_gallery("What the model sees", columns=2)
+                with gr.Tab("The change"):
+                    details = picture_gallery("Pixel by pixel", columns=3)
+                with gr.Tab("Loss"):
+                    curve = gr.LinePlot(
+                        x="step",
+                        y="noise error",
+                        label=f"Noise error of the model, mean of {SMOOTHING} steps; higher means more confused",
+                        height=260,
+                        buttons=[],
+                    )
+                with gr.Tab("Report"):
+                    report = gr.JSON(label="Report")
+
+    numbers_in = [epsilon, steps, samples]
+    strength.input(lambda word: STRENGTHS[word], strength, epsilon, **QUIET)
+    effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
+    gr.on(
+        [painting.change, *(number.change for number in numbers_in)],
+        describe,
+        [painting, *numbers_in],
+        [strength, effort, status],
+        **QUIET,
+    )
+    inputs = [painting, *numbers_in, step_size, objective, seed]
+    outputs = [status, protected, report, numbers, slider, seen, details, curve, welcome, results]
+    run = start.click(shared.begin, None, [status, start, stop], **QUIET).then(
+        protect, inputs, outputs, show_progress_on=status, api_visibility="private", **LANE
+    )
+    run.then(shared.finish, None, [start, stop], **QUIET)
+    run.failure(lambda: "Nothing was protected.", None, status, **QUIET)
+    stop.click(shared.press_stop, None, [status, stop], **QUIET)
+    gr.on([], protect_file, inputs, [protected, report], api_name="protect", **LANE)
+
+
+def picture_gallery(label: str, columns: int) -> gr.Gallery:
+    return gr.Gallery(
+        label=label,
+        columns=columns,
+        height=260,
+        object_fit="contain",
+        format="png",
+        buttons=["fullscreen"],
+        interactive=False,
+    )

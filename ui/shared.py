@@ -1,0 +1,108 @@
+"""What every tab needs: the model, the guarded picture input, files for the page, and a way to stop."""
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from advdm import AdvDMError, ModelError, Painting, load_model
+from advdm.paintings import check_painting
+
+SHOWN_SIDE = 2000
+"""Pixels a side up to which the page shows a picture at full resolution."""
+ON_ZERO = os.getenv("SPACES_ZERO_GPU", "").lower() in ("1", "true")
+ANONYMOUS_SECONDS = 80
+"""The longest call that ZeroGPU admits for a visitor without an account."""
+LANE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+"""Of the events that work with the model, one at a time."""
+
+try:
+    MODEL = load_model()
+except ModelError as error:
+    print(error, file=sys.stderr)
+    sys.exit(2)
+
+MODEL_NAME = Path(MODEL.name).name if os.path.isdir(MODEL.name) else MODEL.name
+"""For the page, which must not show folders of this machine."""
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Whatever the library refuses becomes its sentence on the page."""
+    try:
+        yield
+    except AdvDMError as error:
+        raise gr.Error(str(error), title="Not possible", print_exception=False) from error
+
+
+class PaintingInput(gr.Image):
+    """gr.Image that judges a file before anything decodes it, and takes nothing but uploads."""
+
+    is_template = True  # the page shows it as gr.Image
+
+    def preprocess(self, payload: Any) -> str | None:
+        if payload is None:
+            return None
+        path = Path(payload.path or "").resolve()
+        if not path.is_relative_to(Path(get_upload_folder()).resolve()):
+            raise gr.Error("Please upload the painting on this page.", print_exception=False)
+        with said():
+            check_painting(path)
+        return str(path)
+
+
+@contextmanager
+def run_folder() -> Iterator[Path]:
+    """A fresh folder in Gradio's cache, whose shown files Gradio deletes in time; a run that fails leaves nothing."""
+    cache = Path(get_upload_folder())
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=cache))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def stop_flag(request: gr.Request) -> Path:
+    """The file that stops this visitor's run; a file, because on ZeroGPU the work is done in another process."""
+    session = hashlib.sha256(str(request.session_hash).encode()).hexdigest()
+    return Path(get_upload_folder()) / f"stop-{session}"
+
+
+def begin(request: gr.Request) -> tuple[str, Any, Any]:
+    """Before a run: status line, start button off, Stop on."""
+    stop_flag(request).unlink(missing_ok=True)
+    return "Waiting for a free place.", gr.update(interactive=False), gr.update(interactive=True)
+
+
+def press_stop(request: gr.Request) -> tuple[str, Any]:
+    """Status line, Stop off."""
+    stop_flag(request).touch()
+    return "Stopping.", gr.update(interactive=False)
+
+
+def finish(request: gr.Request) -> tuple[Any, Any]:
+    """After a run: start button on, Stop off."""
+    stop_flag(request).unlink(missing_ok=True)
+    return gr.update(interactive=True), gr.update(interactive=False)
+
+
+def write_picture(levels: np.ndarray, like: Painting, path: str | Path, side: int = SHOWN_SIDE) -> str:
+    """Write `levels` for the page, with the profile and alpha of `like`, reduced to `side` pixels if larger."""
+    picture = Image.fromarray(levels[..., 0] if like.grey else levels)
+    if like.alpha is not None:
+        picture.putalpha(Image.fromarray(like.alpha))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    picture.save(path, icc_profile=like.icc_profile)
+    return str(path)
