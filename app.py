@@ -13,8 +13,30 @@ from ui.protect import build_protect_tab
 INTRO = """# AdvDM
 Protect a painting from imitation by diffusion models, with a change that you hardly see and that misleads them.
 """
+THEME = gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"]).set(
+    background_fill_primary="*neutral_50",
+    block_title_background_fill="none",
+    block_title_background_fill_dark="none",
+    block_title_padding="0",
+    block_title_text_color="*body_text_color",
+    block_title_text_color_dark="*body_text_color",
+    block_label_text_color="*body_text_color",
+    block_label_background_fill="*block_background_fill",
+    block_label_background_fill_dark="*block_background_fill",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_600",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    checkbox_label_background_fill_selected="*primary_700",
+    checkbox_label_background_fill_selected_dark="*primary_700",
+)
+CSS = """
+.fit, .fit .grid-wrap { height: auto !important; min-height: 0 }
+.strip .grid-container { grid-template: auto / repeat(auto-fill, minmax(48px, 1fr)); grid-auto-rows: auto }
+"""
 LAUNCH: dict[str, Any] = {
-    "theme": gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"]),
+    "theme": THEME,
+    "css": CSS,
     "max_file_size": "50mb",
     "footer_links": ["api", "gradio", "settings"],
     "run_history": False,

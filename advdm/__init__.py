@@ -1,10 +1,14 @@
 """AdvDM: protect a painting from diffusion-model mimicry (Liang et al., ICML 2023)."""
 
-from advdm.errors import AdvDMError, ModelError, PaintingError, SettingsError
-from advdm.metrics import Comparison, compare
-from advdm.model import LatentDiffusion, load_model
-from advdm.paintings import Painting, read_painting
-from advdm.protection import Protected, Settings, Step, protect, protection_steps
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from advdm.errors import AdvDMError, ModelError, PaintingError, SettingsError
+    from advdm.metrics import Comparison, compare
+    from advdm.model import LatentDiffusion, load_model
+    from advdm.paintings import Painting, read_painting
+    from advdm.protection import Protected, Settings, Step, protect, protection_steps
 
 __all__ = [
     "AdvDMError",
@@ -23,3 +27,14 @@ __all__ = [
     "protection_steps",
     "read_painting",
 ]
+_MODULES = ("errors", "paintings", "metrics", "protection", "model")
+
+
+def __getattr__(name: str) -> object:
+    """Public names are imported when first used: `python -m advdm --help` must not wait for torch."""
+    if name in __all__:
+        for module in _MODULES:
+            home = import_module(f"advdm.{module}")
+            if hasattr(home, name):
+                return getattr(home, name)
+    raise AttributeError(f"module 'advdm' has no attribute '{name}'")

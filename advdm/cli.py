@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, count
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tqdm import tqdm
 
 from advdm.errors import AdvDMError
-from advdm.files import atomic_path, clean, reason, shown
+from advdm.files import atomic_path, check_folder, clean, make_folder, shown
 
 if TYPE_CHECKING:
     from advdm.model import LatentDiffusion
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except AdvDMError as error:
-        print(error, file=sys.stderr)
+        print(" ".join(str(error).split()), file=sys.stderr)  # one line, whatever names it quotes
         return 2
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
@@ -93,7 +93,7 @@ def add_protect(commands: Commands) -> None:
 
 def protect(options: argparse.Namespace) -> int:
     """Protect every painting that can be; returns 2 if one could not."""
-    from advdm.model import choose_device
+    from advdm.model import choose_device, load_model
     from advdm.paintings import check_painting, find_paintings
     from advdm.protection import Settings
 
@@ -118,7 +118,7 @@ def protect(options: argparse.Namespace) -> int:
     accepted = {source: target for source, target in targets.items() if source not in outcomes}
     if not accepted:
         return 2
-    model = load_quietly(options.model, device)
+    model = load_model(options.model, device)
     try:
         protect_all(accepted, model, settings, outcomes)
     finally:  # after Ctrl-C too: what is finished is reported
@@ -222,35 +222,6 @@ def check_report(path: Path, sources: Sequence[Path]) -> None:
     check_folder(path.parent)
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse, before the long work, a folder that can be neither written to nor made."""
-    there = next(path for path in (folder, *folder.parents) if os.path.exists(path)).resolve()
-    if not there.is_dir():
-        raise AdvDMError(f"{shown(there)} is a file, not a folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise AdvDMError(f"The folder {shown(there)} cannot be written to.")
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AdvDMError(f"The folder {shown(folder)} cannot be made: {reason(error)}.") from error
-
-
-def load_quietly(name: str, device: str) -> LatentDiffusion:
-    """The model, without the log and the progress bars of its libraries: a failure is one line."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
-
-    from advdm.model import load_model
-
-    for library in (of_diffusers, of_transformers):
-        library.set_verbosity(library.CRITICAL)
-        library.disable_progress_bar()
-    return load_model(name, device)
-
-
 def settings_as_used(settings: Settings, model: LatentDiffusion) -> Report:
     machine = {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
     return {"model": model.name, **asdict(settings), "step_size": settings.stride, **machine}
@@ -277,7 +248,7 @@ def add_models(commands: Commands) -> None:
 
 def models(_: argparse.Namespace) -> int:
     """Print the table; asks nobody but this machine."""
-    from advdm.model import SHORT_NAMES, choose_device
+    from advdm.model import SHORT_NAMES, choose_device, is_here
 
     device = choose_device()
     default = os.environ.get("ADVDM_MODEL") or "atelier"
@@ -289,15 +260,3 @@ def models(_: argparse.Namespace) -> int:
     print(f"Device: {device}")
     print("To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a diffusers folder or a hub id.")
     return 0
-
-
-def is_here(source: str) -> bool:
-    """Whether the folder, or the hub's local cache, holds a whole pipeline in safetensors form."""
-    from huggingface_hub import try_to_load_from_cache
-
-    folder = Path(source)
-    with suppress(ValueError):  # raised at what cannot be a hub id
-        if isinstance(index := try_to_load_from_cache(source, "model_index.json"), str):
-            folder = Path(index).parent
-    parts = [folder.glob(f"{part}/*.safetensors") for part in ("unet", "vae", "text_encoder")]
-    return os.path.isfile(folder / "model_index.json") and all(map(any, parts))

@@ -49,3 +49,19 @@ def atomic_path(path: StrPath, error: type[AdvDMError] = AdvDMError) -> Iterator
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before the long work, a folder that can be neither written to nor made."""
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path)).resolve()
+    if not there.is_dir():
+        raise AdvDMError(f"{shown(there)} is a file, not a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise AdvDMError(f"The folder {shown(there)} cannot be written to.")
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AdvDMError(f"The folder {shown(folder)} cannot be made: {reason(error)}.") from error

@@ -2,19 +2,28 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from advdm.errors import ModelError
+from advdm.files import clean
 
-# Importing the pipeline makes transformers announce, twice, that torchvision is missing; nothing here needs it.
-logging.set_verbosity_error()
-from diffusers import StableDiffusionPipeline  # noqa: E402
+# What these two announce while they load (torchvision missing, hub out of reach, progress bars) is noise to a
+# painter: what matters comes back as one ModelError.
+for library in (diffusers_logging, transformers_logging):
+    library.set_verbosity(library.CRITICAL)
+    library.disable_progress_bar()
+
+from diffusers import StableDiffusionPipeline  # noqa: E402  (it announces on import)
 
 ATELIER = Path(__file__).parent / "atelier"
 SHORT_NAMES = {
@@ -50,8 +59,8 @@ class LatentDiffusion:
     back in float32. `size` is the side in pixels that the model was trained at.
     """
 
-    def __init__(self, pipeline: StableDiffusionPipeline, name: str, device: str = "cpu") -> None:
-        self.pipeline: Any = pipeline
+    def __init__(self, pipeline: Any, name: str, device: str = "cpu") -> None:
+        self.pipeline = pipeline
         self.pipeline.to(device)
         self.pipeline.set_progress_bar_config(disable=True)
         self.name = name
@@ -131,6 +140,8 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
         raise ModelError(f"{name} has left the hub; use {living} ({SHORT_NAMES[living]}) instead.")
     source = SHORT_NAMES.get(name, name)
     device = choose_device(device)
+    if os.path.isdir(source) and not is_here(source):
+        raise ModelError(_why_not(name, source))
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
             source,
@@ -140,7 +151,7 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
             requires_safety_checker=False,
             use_safetensors=True,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # a damaged file of a stranger's folder raises nearly anything
         raise ModelError(_why_not(name, source)) from error
     return LatentDiffusion(pipeline, name, device)
 
@@ -161,8 +172,21 @@ def half_precision() -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
+def is_here(source: str) -> bool:
+    """Whether a folder, or the hub's local cache, holds a whole pipeline in safetensors form; asks no network."""
+    folder = Path(source)
+    with suppress(ValueError):  # raised at what cannot be a hub id
+        if isinstance(index := try_to_load_from_cache(source, "model_index.json"), str):
+            folder = Path(index).parent
+    weights = [folder.glob(f"{part}/*.safetensors") for part in ("unet", "vae", "text_encoder")]
+    # Without its vocabulary a tokenizer loads all the same, and reads every prompt wrong.
+    vocabulary = chain(folder.glob("tokenizer/vocab.json"), folder.glob("tokenizer/tokenizer.json"))
+    return os.path.isfile(folder / "model_index.json") and all(map(any, (*weights, vocabulary)))
+
+
 def _why_not(name: str, source: str) -> str:
-    if Path(source).is_dir():
+    name = clean(name)
+    if os.path.isdir(source):
         return f"The folder of the model '{name}' is not a complete Stable Diffusion pipeline in safetensors form."
     return (
         f"The model '{name}' is not on this machine and could not be fetched from the hub. "

@@ -130,7 +130,7 @@ def train_reconstruction(
     torch.manual_seed(seed)
     model = new_autoencoder()
     average = Average(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     validation = to_signed(pictures.validation()[:64])
     losses: dict[str, float] = {}
 
@@ -170,8 +170,8 @@ def train_sharp(
     model.load_state_dict(start.state_dict())
     average = Average(model)
     discriminator = Discriminator()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.5, 0.95))
-    critic_optimizer = torch.optim.Adam(discriminator.parameters(), lr=4e-4, betas=(0.5, 0.95))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.5, 0.95), fused=True)
+    critic_optimizer = torch.optim.Adam(discriminator.parameters(), lr=4e-4, betas=(0.5, 0.95), fused=True)
     validation = to_signed(pictures.validation()[:64])
     losses: dict[str, float] = {}
 

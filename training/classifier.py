@@ -1,0 +1,146 @@
+"""A small classifier of subject, manner and palette: who says whether atelier's samples show what was asked for.
+
+    python -m training.classifier --painted DIR --out judge.pt
+
+It learns from the painter program's pictures and knows nothing of the model: EfficientNet-Lite0 of `advdm.judge`,
+tuned from its sixth block on, under three linear heads. Its pictures are shifted, mirrored, blurred and made noisy,
+so that it reads a decoder's pictures, which are softer than a painter's, as well as the painter's own.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advdm.judge import load_network, stem
+from training.brushes import MANNERS
+from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
+from training.pictures import VALIDATION
+from training.scenes import PALETTES, Scene
+from training.subjects import SUBJECTS
+
+NAMES = {"subject": tuple(SUBJECTS), "manner": tuple(MANNERS), "palette": tuple(PALETTES)}
+"""The three heads and what each chooses from."""
+FIXED_BLOCKS = 5
+"""Edges and colours are the same everywhere; leaving these blocks alone halves the time of a step."""
+
+
+class Classifier(nn.Module):
+    """Logits (N, names) of each of the three heads, for (N, 3, 128, 128) pictures in [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = load_network()
+        self.network._fc = nn.Identity()
+        for module in (self.network._conv_stem, self.network._bn0, *self.network._blocks[:FIXED_BLOCKS]):
+            module.requires_grad_(False)
+        width = self.network._bn1.num_features
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(choices)) for name, choices in NAMES.items()})
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        x = stem(self.network, pictures)
+        for block in self.network._blocks:
+            x = block(x)
+        features = self.network._swish(self.network._bn1(self.network._conv_head(x))).mean((2, 3))
+        return {name: head(features) for name, head in self.heads.items()}
+
+
+def targets(scenes: Sequence[Scene]) -> dict[str, Tensor]:
+    """The right number (N,) for each head. Raises ValueError for phrases held out of training."""
+    return {
+        name: torch.tensor([choices.index(getattr(scene, name)) for scene in scenes]) for name, choices in NAMES.items()
+    }
+
+
+@torch.no_grad()
+def right(classifier: Classifier, pictures: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
+    """Share of the pictures (N, 3, 128, 128) in [0, 1] that each head reads as their scene says."""
+    parts = [classifier(batch) for batch in pictures.split(16)]
+    wanted = targets(scenes)
+    chosen = {name: torch.cat([part[name] for part in parts]).argmax(1) for name in NAMES}
+    return {name: float((chosen[name] == wanted[name]).float().mean()) for name in NAMES}
+
+
+def roughened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A shifted square of an (S, S, 3) uint8 picture, perhaps mirrored, blurred, noisy: float32 in 0..1."""
+    size = len(picture)
+    side = round(size * rng.uniform(0.88, 1))
+    top, left = rng.integers(size - side + 1, size=2)
+    square = picture[top : top + side, left : left + side, :: rng.choice((1, -1))].astype(np.float32) / 255
+    seen = cv2.resize(np.ascontiguousarray(square), (size, size), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < 0.6:
+        seen = cv2.GaussianBlur(seen, (0, 0), rng.uniform(0.3, 1.3))
+    noise = rng.normal(0, rng.uniform(0, 6) / 255, seen.shape)
+    return np.clip(seen + noise, 0, 1).astype(np.float32)
+
+
+def to_unit(levels: np.ndarray) -> Tensor:
+    """(N, H, W, 3) uint8 levels to (N, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2) / 255
+
+
+def read_painted(folder: Path) -> tuple[np.ndarray, list[Scene]]:
+    """The pictures (N, S, S, 3) uint8, memory-mapped, and scenes that `training.scenes` wrote."""
+    scenes = [Scene(*scene) for scene in json.loads((folder / "scenes.json").read_text())]
+    return np.load(folder / "pictures.npy", mmap_mode="r"), scenes
+
+
+def train(painted: np.ndarray, scenes: Sequence[Scene], checkpoint: Path, options: argparse.Namespace) -> Classifier:
+    """Cross entropy of the three heads; returns the averaged weights. The last VALIDATION pictures are left out."""
+    torch.manual_seed(options.seed)
+    model = Classifier()
+    average = Average(model, decay=0.99)
+    optimizer = torch.optim.AdamW((weight for weight in model.parameters() if weight.requires_grad), weight_decay=0.01)
+    held_out = to_unit(painted[-VALIDATION:]), scenes[-VALIDATION:]
+
+    def report(_: int) -> str:
+        measured = right(average.module, *held_out)
+        return "  ".join(f"{name} {share:.1%}" for name, share in measured.items())
+
+    parts = {"model": model, "average": average.module, "optimizer": optimizer}
+    for step in training_steps(checkpoint, parts, options.steps, report, every=100):
+        rng, _ = step_generators(options.seed, step)
+        numbers = rng.integers(len(painted) - VALIDATION, size=options.batch)
+        pictures = torch.from_numpy(np.stack([roughened(painted[i], rng) for i in numbers])).permute(0, 3, 1, 2)
+        logits, wanted = model(pictures), targets([scenes[i] for i in numbers])
+        loss = torch.stack([F.cross_entropy(logits[name], wanted[name]) for name in NAMES]).sum()
+        set_learning_rate(optimizer, cosine(step, options.steps, 1e-3, 2e-5, warmup=50))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        average.update(model, step)
+    return average.module
+
+
+def load_classifier(file: Path) -> Classifier:
+    """The classifier that `main` wrote. Raises ValueError when it knows other names than the painter program."""
+    saved = torch.load(file, weights_only=True)
+    if {name: tuple(choices) for name, choices in saved["names"].items()} != NAMES:
+        raise ValueError(f"{file} was trained for other subjects, manners or palettes; train it anew.")
+    model = Classifier()
+    model.load_state_dict(saved["weights"])
+    return model.requires_grad_(False).eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--painted", type=Path, required=True, help="folder made by training.scenes")
+    parser.add_argument("--out", type=Path, required=True, help="file for the classifier; a checkpoint lies beside it")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    painted, scenes = read_painted(options.painted)
+    model = train(painted, scenes, options.out.with_suffix(".checkpoint"), options)
+    names = {name: list(choices) for name, choices in NAMES.items()}
+    torch.save({"names": names, "weights": model.state_dict()}, options.out)
+
+
+if __name__ == "__main__":
+    main()
