@@ -104,8 +104,7 @@ def invert(
     vectors = start.repeat(len(picture_sets), 1).requires_grad_()
     optimizer = torch.optim.AdamW([vectors], lr=settings.learning_rate, weight_decay=0)
     for number in range(1, settings.steps + 1):
-        losses = _word_losses(model, posteriors, vectors, settings, generator)
-        (vectors.grad,) = torch.autograd.grad(losses.sum(), vectors)
+        losses, vectors.grad = _word_gradients(model, posteriors, vectors, settings, generator)
         optimizer.step()
         learned = vectors.detach().clone().split(settings.vectors)
         words = tuple(Word(f"<word-{i}>", part) for i, part in enumerate(learned))
@@ -113,14 +112,17 @@ def invert(
 
 
 @torch.enable_grad()
-def _word_losses(
+def _word_gradients(
     model: LatentDiffusion,
     posteriors: Sequence[Posterior],
     vectors: Tensor,
     settings: InversionSettings,
     generator: torch.Generator,
-) -> Tensor:
-    """Mean noise error of each word over one batch that all of them share but for the pictures: (words,)."""
+) -> tuple[Tensor, Tensor]:
+    """Noise error of each word, (words,), over a batch that they share but for the pictures, and its gradient.
+
+    A word sees only its own error, so the gradient of the sum holds that of each word, as `vectors` holds the words.
+    """
     count, batch = len(posteriors), settings.batch
     shape = (batch, *posteriors[0].mean.shape[1:])
     chosen = torch.randint(VIEWS, (batch,), generator=generator).to(model.device)
@@ -131,7 +133,9 @@ def _word_losses(
     prompts = [STYLE_TEMPLATES[i] for i in templates]
     embedding = embed_words(model, prompts, vectors.split(settings.vectors))
     errors = model.noise_error(latents, timesteps.repeat(count), noise.repeat(count, 1, 1, 1), embedding)
-    return errors.reshape(count, batch).mean(1)
+    losses = errors.reshape(count, batch).mean(1)
+    (gradient,) = torch.autograd.grad(losses.sum(), vectors)
+    return losses.detach(), gradient
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ for library in (diffusers_logging, transformers_logging):
     library.set_verbosity(library.CRITICAL)
     library.disable_progress_bar()
 
-from diffusers import StableDiffusionPipeline  # noqa: E402  (it announces on import)
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline  # noqa: E402  (they announce on import)
 
 ATELIER = Path(__file__).parent / "atelier"
 SHORT_NAMES = {
@@ -121,6 +121,41 @@ class LatentDiffusion:
         """Mean square error of the prediction, one (N,) number a sample: the training loss of the model."""
         prediction, target = self.predict(latents, timesteps, noise, embedding)
         return (prediction - target).square().mean((1, 2, 3))
+
+    @torch.no_grad()
+    def generate(self, embedding: Tensor, seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0) -> Tensor:
+        """Paint one picture for each embedding (N, tokens, width) and seed: (N, 3, size, size) in [0, 1]."""
+        pictures: Tensor = self.pipeline(**self._guided(embedding, seeds, steps, guidance)).images
+        return pictures.float()
+
+    @torch.no_grad()
+    def repaint(
+        self,
+        pixels: Tensor,
+        embedding: Tensor,
+        seeds: Sequence[int],
+        *,
+        strength: float = 0.5,
+        steps: int = 25,
+        guidance: float = 5.0,
+    ) -> Tensor:
+        """Image to image (SDEdit, Meng et al. 2022): noise (N, 3, H, W) pixels to `strength` in (0, 1], and denoise."""
+        pipeline: Any = StableDiffusionImg2ImgPipeline.from_pipe(self.pipeline)
+        pipeline.set_progress_bar_config(disable=True)
+        guided = self._guided(embedding, seeds, steps, guidance)
+        pictures: Tensor = pipeline(image=pixels, strength=strength, **guided).images
+        return pictures.float()
+
+    def _guided(self, embedding: Tensor, seeds: Sequence[int], steps: int, guidance: float) -> dict[str, Any]:
+        """The arguments that both pipelines share; with a seed of its own no picture depends on another."""
+        return {
+            "prompt_embeds": embedding,
+            "negative_prompt_embeds": self.embed("").expand(len(embedding), -1, -1),
+            "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "output_type": "pt",
+        }
 
     @torch.no_grad()
     def reconstruct(self, pixels: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from advdm import cli
 from advdm.metrics import compare
-from advdm.model import SHORT_NAMES
+from advdm.model import SHORT_NAMES, is_here
 from advdm.paintings import read_painting
 from advdm.protection import Settings
 from tests.tiny import tiny_pipeline
@@ -431,4 +431,4 @@ def test_kill_leaves_no_half_file_under_a_final_name() -> None:
 
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, advdm, advdm.cli; advdm.cli.parser(); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1], check=False).returncode == 0

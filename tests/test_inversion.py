@@ -1,0 +1,168 @@
+"""Textual inversion and the experiment around it, on the tiny model."""
+
+import itertools
+
+import pytest
+import torch
+
+from advdm.errors import AdvDMError, SettingsError
+from advdm.inversion import InversionSettings, Word, embed_words, initial_vectors, invert, load_word
+from advdm.mimicry import MimicrySettings, imitate, imitate_unseen, imitation, pixels_of, reference
+from tests.tiny import tiny_pipeline
+
+SETTINGS = InversionSettings(steps=3, vectors=2, batch=2)
+
+
+def pictures(seed: int, *shapes: tuple[int, int]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(1, 3, *shape, generator=generator) for shape in shapes]
+
+
+def learn(model, sets, settings=SETTINGS):
+    *_, last = invert(model, sets, settings)
+    return last
+
+
+@pytest.mark.parametrize("name", ("tiny", "tiny_v"))
+def test_only_the_word_is_learned(request, name):
+    """No weight, no other embedding, no token moves by a bit; the word does."""
+    model = request.getfixturevalue(name)
+    modules = (model.text_encoder, model.unet, model.vae)
+    before = [weight.clone() for module in modules for weight in module.state_dict().values()]
+    size = len(model.pipeline.tokenizer)
+    step = learn(model, [pictures(0, (70, 90))])
+    after = [weight for module in modules for weight in module.state_dict().values()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert len(model.pipeline.tokenizer) == size
+    assert not any(weight.requires_grad for module in modules for weight in module.parameters())
+    start = model.text_encoder.get_input_embeddings().weight[
+        model.pipeline.tokenizer("painting", add_special_tokens=False).input_ids
+    ]
+    assert step.words[0].vectors.shape == (2, 16)
+    assert (step.words[0].vectors - start).abs().max() > 0.01
+
+
+def test_words_side_by_side_equal_words_alone(tiny):
+    first, second = pictures(0, (70, 90)), pictures(1, (70, 90))
+    both = learn(tiny, [first, second])
+    for i, alone in enumerate((first, second)):
+        step = learn(tiny, [alone])
+        torch.testing.assert_close(step.words[0].vectors, both.words[i].vectors, rtol=1e-4, atol=1e-5)
+        assert step.losses[0] == pytest.approx(both.losses[i], rel=1e-4)
+
+
+def test_equal_pictures_give_equal_words_and_different_ones_do_not(tiny):
+    same, other = pictures(0, (70, 90)), pictures(1, (70, 90))
+    words = learn(tiny, [same, same, other]).words
+    torch.testing.assert_close(words[0].vectors, words[1].vectors)
+    assert not torch.allclose(words[0].vectors, words[2].vectors)
+
+
+def test_several_pictures_of_any_size(tiny):
+    step = learn(tiny, [pictures(0, (70, 90), (200, 64), (64, 64))])
+    assert torch.isfinite(step.words[0].vectors).all()
+
+
+def test_the_learned_word_lowers_the_noise_error_of_its_pictures(tiny):
+    """On timesteps and noise that the training did not see, with the same start for comparison."""
+    shown = pictures(0, (64, 64))
+    settings = InversionSettings(steps=80, vectors=2, batch=8)
+    generator = torch.Generator().manual_seed(9)
+    timesteps, noise = torch.randint(1000, (64,), generator=generator), torch.randn(64, 4, 8, 8, generator=generator)
+    latents = tiny.encode(shown[0]).mean.expand(64, -1, -1, -1)
+
+    def error(vectors):
+        embedding = embed_words(tiny, ["a painting in the style of {}"], [vectors])
+        return tiny.noise_error(latents, timesteps, noise, embedding).mean().item()
+
+    with torch.no_grad():
+        assert error(learn(tiny, [shown], settings).words[0].vectors) < error(initial_vectors(tiny, settings))
+
+
+def test_stopped_halfway_the_model_is_as_before_and_the_word_is_usable(tiny):
+    steps = invert(tiny, [pictures(0, (70, 90))], SETTINGS)
+    step = next(itertools.islice(steps, 1, None))
+    steps.close()
+    assert tiny.text_encoder.get_input_embeddings().weight.shape[0] == len(tiny.pipeline.tokenizer)
+    assert embed_words(tiny, ["a painting in the style of {}"], [step.words[0].vectors]).shape == (1, 48, 16)
+
+
+def test_word_loads_in_a_stock_pipeline_and_means_the_same(tiny, tmp_path):
+    """Bit for bit what diffusers makes of the same file and prompt."""
+    word = learn(tiny, [pictures(0, (70, 90))]).words[0]
+    path = word.save(tmp_path / "learned_embeds.safetensors")
+    pipeline = tiny_pipeline()
+    pipeline.load_textual_inversion(str(path))
+    theirs, _ = pipeline.encode_prompt(f"a painting in the style of {word.token}", "cpu", 1, False)
+    ours = embed_words(tiny, ["a painting in the style of {}"], [word.vectors])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    loaded = load_word(path)
+    assert loaded.token == word.token
+    assert torch.equal(loaded.vectors, word.vectors)
+
+
+def test_a_file_that_is_no_word_is_one_sentence(tmp_path):
+    path = tmp_path / "learned_embeds.safetensors"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(AdvDMError, match="learned_embeds"):
+        load_word(path)
+
+
+def test_prompts_and_words_come_in_the_documented_order(tiny):
+    words = [torch.randn(2, 16), torch.randn(2, 16)]
+    prompts = ["a painting in the style of {}", "a boat in {}"]
+    together = embed_words(tiny, prompts, words)
+    apart = torch.cat([embed_words(tiny, [prompt], [word]) for word in words for prompt in prompts])
+    torch.testing.assert_close(together, apart)
+
+
+def test_prompt_longer_than_the_model_is_cut(tiny):
+    assert embed_words(tiny, ["a boat " * 60 + "{}"], [torch.randn(4, 16)]).shape == (1, 48, 16)
+
+
+def test_unknown_initializer_is_refused(tiny):
+    with pytest.raises(SettingsError, match="zebra"):
+        next(invert(tiny, [pictures(0, (64, 64))], InversionSettings(initializer="zebra")))
+
+
+@pytest.mark.parametrize("change", ({"steps": 0}, {"vectors": 99}, {"learning_rate": float("nan")}, {"batch": 0}))
+def test_settings_out_of_range(change):
+    with pytest.raises(SettingsError):
+        InversionSettings(**change)
+
+
+def test_imitations_repeat_and_follow_the_word(tiny):
+    settings = MimicrySettings(prompts=("a painting in the style of {}", "a boat"), count=2, sampling_steps=2)
+    first, again, other = (
+        imitate(tiny, Word("<word>", torch.full((2, 16), value)), settings) for value in (0.5, 0.5, -2.0)
+    )
+    assert first.shape == (4, 3, 64, 64)
+    assert torch.equal(first, again)
+    assert not torch.equal(first[:2], other[:2])
+    assert torch.equal(first[2:], other[2:]), "a prompt without the word cannot depend on it"
+    assert not torch.equal(first[0], first[1]), "seeds differ"
+    unseen = imitate_unseen(tiny, settings)
+    assert torch.equal(unseen[2:], first[2:]), "the baseline shares prompts and seeds"
+    assert first.min() >= 0 and first.max() <= 1
+
+
+def test_reference_is_the_painting_as_the_model_paints_it(tiny, painting):
+    views = reference(tiny, [pixels_of(painting)])
+    assert views.shape == (8, 3, 64, 64)
+
+
+def test_repaint_stays_near_the_picture_at_low_strength(tiny):
+    pixels = torch.rand(1, 3, 64, 64)
+    embedding = tiny.embed("a painting")
+    light, heavy = (tiny.repaint(pixels, embedding, [0], strength=s, steps=10) for s in (0.1, 1.0))
+    as_seen = tiny.reconstruct(pixels)
+    assert (light - as_seen).abs().mean() < (heavy - as_seen).abs().mean()
+
+
+@pytest.mark.parametrize("measured, expected", ((4.0, 0), (2.0, 100), (3.0, 50), (5.0, -50), (1.0, 150)))
+def test_scale_of_imitation(measured, expected):
+    assert imitation(4.0, 2.0, measured) == pytest.approx(expected)
+
+
+def test_scale_is_void_where_the_original_taught_nothing():
+    assert imitation(2.0, 2.0, 1.0) is None
