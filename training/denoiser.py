@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from advdm.files import atomic_path
 from training.autoencoder import POSTERIOR_STD
 from training.captions import all_words, palette_reader, real_caption, scene_caption
 from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
@@ -32,6 +33,8 @@ LENGTH = 32
 """Tokens of a prompt, padding included."""
 EMPTY_SHARE = 0.1
 REAL_VIEWS_EACH = 60
+REAL_SHARE = 0.4
+"""Of each batch. Painted pictures teach the words, real ones the surfaces."""
 GAMMA = 5.0
 
 
@@ -136,12 +139,12 @@ class Captioned:
         return self.latents[numbers].float(), captions
 
 
-def painted_latents(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path) -> Captioned:
+def captioned_scenes(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path) -> Captioned:
     latents = cached(cache, lambda: encode(autoencoder, pictures.training_painted()))
     return Captioned(latents, lambda i, rng: scene_caption(pictures.scenes[i], rng))
 
 
-def real_latents(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path, seed: int) -> Captioned:
+def captioned_views(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path, seed: int) -> Captioned:
     views, numbers, shares = real_views(pictures, REAL_VIEWS_EACH * len(pictures.real), SIZE, seed)
     painted = pictures.painted[:2000]
     palette_of = palette_reader(painted, [scene.palette for scene in pictures.scenes[: len(painted)]])
@@ -158,19 +161,20 @@ def cached(path: Path, make: Callable[[], Tensor]) -> Tensor:
     """The tensor in the file `path`, made and written there first if need be."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(make(), path)
+        with atomic_path(path) as temporary:
+            torch.save(make(), temporary)
     return torch.load(path, weights_only=True)
 
 
-def train(sources: tuple[Captioned, ...], tokenizer: CLIPTokenizer, options: argparse.Namespace) -> Conditioned:
-    """Minimise the min-SNR-weighted noise error over equal shares of `sources`; returns the averaged weights."""
+def train(painted: Captioned, real: Captioned, tokenizer: CLIPTokenizer, options: argparse.Namespace) -> Conditioned:
+    """Minimise the min-SNR-weighted noise error; returns the averaged weights."""
     torch.manual_seed(options.seed)
-    channels = sources[0].latents.shape[1]
+    channels = painted.latents.shape[1]
     model = Conditioned(new_unet(channels), new_text_encoder(tokenizer))
-    average = Average(model, decay=0.9995)
+    average = Average(model, decay=0.999)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01, fused=True)
     scheduler = new_scheduler()
-    share = options.batch // len(sources)
+    from_real = round(REAL_SHARE * options.batch)
     recent: list[float] = []
 
     def report(_: int) -> str:
@@ -179,9 +183,9 @@ def train(sources: tuple[Captioned, ...], tokenizer: CLIPTokenizer, options: arg
     parts = {"model": model, "average": average.module, "optimizer": optimizer}
     for step in training_steps(options.work / "denoiser.pt", parts, options.steps, report):
         rng, generator = step_generators(options.seed, step)
-        latents, captions = zip(*(source.draw(share, rng) for source in sources), strict=True)
-        prompts = [caption for drawn in captions for caption in drawn]
-        clean = torch.cat(latents)
+        painted_latents, painted_captions = painted.draw(options.batch - from_real, rng)
+        real_latents, real_captions = real.draw(from_real, rng)
+        clean, prompts = torch.cat([painted_latents, real_latents]), painted_captions + real_captions
         clean = clean + POSTERIOR_STD * torch.randn(clean.shape, generator=generator)
         tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         noise = torch.randn(clean.shape, generator=generator)
@@ -217,10 +221,10 @@ def main() -> None:
 
     pictures = load_pictures(options.painted, options.paintings)
     autoencoder = AutoencoderKL.from_pretrained(options.out / "vae").requires_grad_(False).eval()
-    painted = painted_latents(pictures, autoencoder, options.work / "painted_latents.pt")
-    real = real_latents(pictures, autoencoder, options.work / "real_latents.pt", options.seed)
+    painted = captioned_scenes(pictures, autoencoder, options.work / "painted_latents.pt")
+    real = captioned_views(pictures, autoencoder, options.work / "real_latents.pt", options.seed)
     tokenizer = new_tokenizer(all_words())
-    model = train((painted, real), tokenizer, options)
+    model = train(painted, real, tokenizer, options)
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=model.text_encoder,

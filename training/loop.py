@@ -2,7 +2,6 @@
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+
+from advdm.files import atomic_path
 
 
 class Average:
@@ -51,9 +52,8 @@ Stateful = nn.Module | torch.optim.Optimizer
 def save_checkpoint(path: Path, step: int, parts: dict[str, Stateful]) -> None:
     """Write the state of every part and the number of finished steps; an interrupted write leaves the old file."""
     state = {name: part.state_dict() for name, part in parts.items()}
-    temporary = path.with_suffix(".tmp")
-    torch.save({"step": step, **state}, temporary)
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        torch.save({"step": step, **state}, temporary)
 
 
 def load_checkpoint(path: Path, parts: dict[str, Stateful]) -> int:

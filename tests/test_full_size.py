@@ -1,0 +1,90 @@
+"""What the tiny model cannot show: the full Stable Diffusion 1.5 architecture, and a painting of 12 million pixels.
+
+Slow, and so run by name: pytest -m slow.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from advdm.model import LatentDiffusion
+from advdm.paintings import Painting
+from advdm.protection import Settings, protection_steps
+from tests.tiny import tiny_pipeline
+
+pytestmark = pytest.mark.slow
+
+
+def stable_diffusion_15() -> StableDiffusionPipeline:
+    """Stable Diffusion 1.5's architecture at 256 px with random weights (the tokenizer is the tiny one)."""
+    torch.manual_seed(0)
+    tokenizer = tiny_pipeline().tokenizer
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=512,
+    )
+    unet = UNet2DConditionModel(sample_size=32, cross_attention_dim=768)
+    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def test_one_step_on_the_stable_diffusion_15_architecture():
+    model = LatentDiffusion(stable_diffusion_15(), "sd15 with random weights")
+    assert sum(weight.numel() for weight in model.unet.parameters()) > 850e6
+    assert (model.size, model.factor) == (256, 8)
+    levels = np.random.default_rng(0).integers(0, 256, (300, 260, 3), dtype=np.uint8)
+    (step,) = protection_steps(Painting(levels), model, Settings(steps=1, samples=2, step_size=8))
+    change = np.abs(step.protected().levels.astype(int) - levels)
+    assert np.isfinite(step.loss)
+    assert change.max() == 8
+    assert (change > 0).mean() > 0.3
+
+
+LARGE = """
+import resource, sys
+import numpy as np
+from advdm import Settings, compare, protection_steps
+from advdm.model import LatentDiffusion
+from advdm.paintings import Painting
+from tests.tiny import tiny_pipeline
+
+model = LatentDiffusion(tiny_pipeline(), "tiny")
+small = Painting(np.full((100, 100, 3), 128, np.uint8))
+*_, last = protection_steps(small, model, Settings(steps=2))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+painting = Painting(np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8))
+*_, last = protection_steps(painting, model, Settings(steps=8))
+protected = last.protected()
+assert compare(painting, protected).max_change == 8
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / painting.levels.size * 3)
+"""
+
+
+def test_memory_stays_bounded_on_a_large_painting():
+    """At most 60 bytes a pixel, of which the float32 perturbation, pixels and gradient are 36."""
+    run = subprocess.run(
+        [sys.executable, "-c", LARGE], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    )
+    assert float(run.stdout) < 60, f"{float(run.stdout):.0f} bytes a pixel"
