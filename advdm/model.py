@@ -1,8 +1,8 @@
 """One latent diffusion model, loaded once and frozen: encode, decode, embed a prompt, noise error, generate."""
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -156,6 +156,21 @@ class LatentDiffusion:
             "guidance_scale": guidance,
             "output_type": "pt",
         }
+
+    @contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """Run in float32 inside the block; afterwards the weights are again what they were, to the bit."""
+        dtype = self.dtype
+        self._cast(torch.float32)
+        try:
+            yield
+        finally:
+            self._cast(dtype)
+
+    def _cast(self, dtype: torch.dtype) -> None:
+        for module in (self.vae, self.unet, self.text_encoder):
+            module.to(dtype)
+        self.dtype = dtype
 
     @torch.no_grad()
     def reconstruct(self, pixels: Tensor) -> Tensor:

@@ -39,8 +39,10 @@ def advdm(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor
     """The expected noise error (Liang et al. 2023, "Adversarial Example Does Good", their L_DM), to be maximised."""
     latents = latents.detach().requires_grad_()
     losses = model.noise_error(latents, draw.timesteps, draw.noise, embedding)
-    (gradient,) = torch.autograd.grad(losses.sum(), latents)
-    return losses.detach(), gradient
+    # The gradient of a mean over thousands of numbers is too small for half precision; that of their sum is not.
+    count = latents[0].numel()
+    (gradient,) = torch.autograd.grad(count * losses.sum(), latents)
+    return losses.detach(), gradient / count
 
 
 OBJECTIVES: dict[str, Objective] = {"advdm": advdm}

@@ -5,6 +5,7 @@ timesteps and noises, asks the objective for the gradient of each, and carries t
 encoder and the resize to the painting's own pixels, which move by its sign.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -14,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advdm.errors import SettingsError
+from advdm.errors import ModelError, SettingsError
 from advdm.model import LatentDiffusion
-from advdm.objectives import OBJECTIVES, draw
+from advdm.objectives import OBJECTIVES, Draw, draw
 from advdm.paintings import Painting, write_painting
 from advdm.settings import whole, within
 from advdm.views import View, random_view
@@ -123,12 +124,39 @@ def protection_steps(painting: Painting, model: LatentDiffusion, settings: Setti
         view = random_view(height, width, model.size, model.factor, generator)
         original, moved = view.crop(levels), view.crop(perturbation)
         pixels = original.float().div_(LEVELS).add_(moved)
-        loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator)
+        loss, gradient = finite_gradient(pixels, view, model, embedding, settings, generator)
         pixels.add_(gradient.sign_(), alpha=settings.stride / LEVELS).clamp_(0, 1)
         # The gradient has served; its memory takes the original pixels, for paintings may be very large.
         pixels.sub_(gradient.copy_(original).div_(LEVELS))
         moved.copy_(pixels.clamp_(-settings.epsilon / LEVELS, settings.epsilon / LEVELS))
         yield Step(number, loss, settings, painting, perturbation, model.name)
+
+
+def finite_gradient(
+    pixels: Tensor,
+    view: View,
+    model: LatentDiffusion,
+    embedding: Tensor,
+    settings: Settings,
+    generator: torch.Generator,
+) -> tuple[float, Tensor]:
+    """`pixel_gradient`, redone with the same draws in float32 where half precision ran out of range.
+
+    Raises ModelError if float32 does too.
+    """
+    state = generator.get_state()
+    loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator)
+    if not _finite(loss, gradient) and model.dtype != torch.float32:
+        generator.set_state(state)
+        with model.full_precision():
+            loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator)
+    if not _finite(loss, gradient):
+        raise ModelError(f"The model '{model.name}' answers with numbers that are not finite; its weights are damaged.")
+    return loss, gradient
+
+
+def _finite(loss: float, gradient: Tensor) -> bool:
+    return math.isfinite(loss) and bool(gradient.isfinite().all())
 
 
 @torch.enable_grad()
@@ -145,21 +173,44 @@ def pixel_gradient(
     pixels (1, 1 or 3, h, w) in [0, 1], already cropped to the view; the gradient has their shape. The encoder
     runs once forward and once backward, whatever `samples` is.
     """
-    objective = OBJECTIVES[settings.objective]
     leaf = pixels.detach().requires_grad_()
     posterior = model.encode(view.look(leaf.expand(-1, 3, -1, -1)))
     shape = (settings.samples, *posterior.mean.shape[1:])
     latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
+    draws = draw(model, shape, generator)
     size = max(1, CHUNK_ELEMENTS // latents[0].numel())
-    draws = draw(model, shape, generator).split(size)
-    chunks = [
-        objective(model, part.detach(), chosen, embedding)
-        for part, chosen in zip(latents.split(size), draws, strict=True)
-    ]
-    losses = torch.cat([loss for loss, _ in chunks])
-    pull = torch.cat([gradient for _, gradient in chunks]) / settings.samples
-    (gradient,) = torch.autograd.grad(latents, leaf, pull)
-    return losses.mean().item(), gradient
+    try:
+        losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, size)
+    except torch.OutOfMemoryError:
+        losses, pulls = _latent_gradients_frugally(model, latents.detach(), draws, embedding, settings)
+    # Half precision would round the small gradient of a mean to nothing: it goes through the encoder at size one.
+    strength = pulls.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    (gradient,) = torch.autograd.grad(latents, leaf, pulls / strength)
+    return losses.mean().item(), gradient.mul_(strength / settings.samples)
+
+
+def _latent_gradients(
+    model: LatentDiffusion, latents: Tensor, draws: Draw, embedding: Tensor, settings: Settings, size: int
+) -> tuple[Tensor, Tensor]:
+    """The objective's losses (samples,) and gradients (samples, C, h, w), `size` samples at a time."""
+    objective = OBJECTIVES[settings.objective]
+    chunks = zip(latents.split(size), draws.split(size), strict=True)
+    losses, gradients = zip(*(objective(model, *chunk, embedding) for chunk in chunks), strict=True)
+    return torch.cat(losses), torch.cat(gradients)
+
+
+def _latent_gradients_frugally(
+    model: LatentDiffusion, latents: Tensor, draws: Draw, embedding: Tensor, settings: Settings
+) -> tuple[Tensor, Tensor]:
+    """One sample at a time, after the device ran out of memory. Raises ModelError if that is too much as well."""
+    torch.cuda.empty_cache()
+    try:
+        return _latent_gradients(model, latents, draws, embedding, settings, 1)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"The device has too little memory for the model '{model.name}' even with one sample at a time; "
+            "close other programs, or choose ADVDM_DEVICE=cpu."
+        ) from error
 
 
 def apply_perturbation(levels: np.ndarray, perturbation: Tensor) -> np.ndarray:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from advdm import SettingsError, compare, protect, protection_steps, read_painting
+from advdm import ModelError, SettingsError, compare, protect, protection_steps, read_painting
 from advdm.model import LatentDiffusion
 from advdm.objectives import OBJECTIVES, Draw
 from advdm.paintings import Painting
 from advdm.protection import Settings, apply_perturbation, pixel_gradient
 from advdm.views import View
+from tests.tiny import tiny_pipeline
 
 SIZES = ((64, 64), (65, 97), (200, 71))
 
@@ -150,6 +151,60 @@ def test_untouched_by_ambient_no_grad(tiny, painting):
     with torch.no_grad():
         quiet = protect(painting, tiny, steps=2).levels
     assert np.array_equal(quiet, protect(painting, tiny, steps=2).levels)
+
+
+def fail_first(times, monkeypatch):
+    """The objective runs out of memory the first `times` times; returns the sizes of the chunks it was given."""
+    sizes, plain = [], OBJECTIVES["advdm"]
+
+    def objective(model, latents, draws, embedding):
+        sizes.append(len(latents))
+        if len(sizes) <= times:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(model, latents, draws, embedding)
+
+    monkeypatch.setitem(OBJECTIVES, "advdm", objective)
+    return sizes
+
+
+def test_out_of_memory_is_tried_again_in_smaller_chunks_with_the_same_result(tiny, painting, monkeypatch):
+    expected = protect(painting, tiny, steps=1, samples=3).levels
+    sizes = fail_first(1, monkeypatch)
+    assert np.array_equal(protect(painting, tiny, steps=1, samples=3).levels, expected)
+    assert sizes == [3, 1, 1, 1]
+
+
+def test_out_of_memory_for_good_says_what_to_do(tiny, painting, monkeypatch):
+    fail_first(10, monkeypatch)
+    with pytest.raises(ModelError, match="ADVDM_DEVICE=cpu"):
+        protect(painting, tiny, steps=1, samples=3)
+
+
+def test_half_precision_out_of_range_is_redone_in_float32(painting):
+    """bfloat16 weights, and an objective that overflows in anything but float32."""
+    model = LatentDiffusion(tiny_pipeline().to(torch.bfloat16), "half")
+    before = [weight.clone() for weight in model.unet.parameters()]
+    plain, seen = OBJECTIVES["advdm"], []
+
+    def overflowing(model, latents, draws, embedding):
+        seen.append((model.dtype, draws.timesteps.tolist()))
+        losses, gradient = plain(model, latents, draws, embedding)
+        return (losses, gradient) if model.dtype == torch.float32 else (losses * np.nan, gradient * np.nan)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OBJECTIVES, "advdm", overflowing)
+        assert compare(painting, protect(painting, model, steps=2)).max_change > 0
+    assert [dtype for dtype, _ in seen] == [torch.bfloat16, torch.float32] * 2
+    assert seen[0][1] == seen[1][1], "the same draws"
+    assert model.dtype == torch.bfloat16
+    assert all(torch.equal(a, b) for a, b in zip(before, model.unet.parameters(), strict=True))
+
+
+def test_a_model_of_damaged_weights_is_one_sentence(painting):
+    pipeline = tiny_pipeline()
+    torch.nn.init.constant_(pipeline.unet.conv_out.weight, np.nan)
+    with pytest.raises(ModelError, match="not finite"):
+        protect(painting, LatentDiffusion(pipeline, "damaged"), steps=1)
 
 
 def test_draws_split_like_their_latents():
