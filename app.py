@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ui.mimicry import build_mimicry_tab
 from ui.protect import build_protect_tab
 
 INTRO = """# AdvDM
@@ -32,6 +33,10 @@ THEME = gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui
 )
 CSS = """
 .fit, .fit .grid-wrap { height: auto !important; min-height: 0 }
+.labelled .grid-wrap { max-height: none; padding-top: 36px }
+.labelled label > span { display: none }
+.labelled button .caption-label { max-width: 95%; font-size: 11px; white-space: normal }
+.band .grid-container { grid-template-columns: repeat(auto-fit, minmax(88px, 1fr)) }
 .strip .grid-container { grid-template: auto / repeat(auto-fill, minmax(48px, 1fr)); grid-auto-rows: auto }
 """
 LAUNCH: dict[str, Any] = {
@@ -48,7 +53,9 @@ LAUNCH: dict[str, Any] = {
 with gr.Blocks(title="AdvDM", analytics_enabled=False, delete_cache=(600, 3000)) as demo:
     gr.Markdown(INTRO)
     with gr.Tab("Protect"):
-        build_protect_tab()
+        pair = build_protect_tab()
+    with gr.Tab("Mimicry"):
+        build_mimicry_tab(pair)
 
 demo.queue(max_size=16)
 

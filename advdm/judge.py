@@ -7,10 +7,25 @@ the AdvDM paper: Fréchet distance and k-NN precision, which are of this network
 Which statistic is the style was chosen on real paintings, by `python -m benchmarks.judge`: ten painters with at
 least three works (53 paintings, 6 views of 128 px each). AUC: a view of another work of the same painter is nearer
 than one of another painter, mean over painters. Fooled: noise or dirt on views of a painting brought them *nearer*
-to other views of it, in percent of 53 paintings x 9 kinds, where the views were as sharp as the painting or blurred
-(1.2 px) as a weak imitator's are.
+to other views of it, in percent of 53 paintings x 9 kinds: views as sharp as the painting, a weak imitator's (blurred
+by 1.2 px), and these against the painting as a soft decoder shows it (blurred by 0.7 px).
 
-BENCHMARK_TABLE
+| statistic | blocks | pixels | AUC | fooled, sharp | weak | both soft |
+|---|---|---|---|---|---|---|
+| mean and std | 2, 4, 7 | 128 | 0.827 | 0.4 | 19.1 | 0.0 |
+| mean and std | 4, 7 | 128 | 0.818 | 0.4 | 10.3 | 0.0 |
+| mean and std | 2, 4, 7, 10, 14 | 128 | 0.815 | 0.4 | 7.8 | 0.0 |
+| Gram | 2, 4, 7 | 128 | 0.823 | 0.4 | 9.2 | 0.0 |
+| Gram | 4, 7 | 128 | 0.820 | 0.4 | 4.8 | 0.0 |
+| root of Gram | 2, 4, 7 | 128 | 0.840 | 0.4 | 5.5 | 0.0 |
+| root of Gram | 2 | 128 | 0.829 | 0.4 | 20.5 | 0.0 |
+| root of Gram | 4 | 128 | 0.830 | 0.2 | 2.3 | 0.0 |
+| root of Gram | 7 | 128 | 0.827 | 0.4 | 1.0 | 0.0 |
+| root of Gram | 10, 14 | 128 | 0.739 | 0.4 | 0.6 | 0.0 |
+| root of Gram | 4, 7 | 128 | 0.835 | 0.4 | 1.5 | 0.0 |
+
+The root of Gram of blocks 4 and 7 it is: as good as any within a hundredth, hardly fooled, and quick, 0.02 s a picture
+on one core. At 224 px, with four times the work, it reaches 0.839, 0.0 and 0.8.
 """
 
 from collections.abc import Callable, Sequence

@@ -4,18 +4,18 @@ Every side learns its own word with the same noise, timesteps, crops and templat
 from the same seeds: what differs between the sides is only the picture they were shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from advdm.inversion import InversionSettings, Word, embed_words
+from advdm.inversion import InversionSettings, InversionStep, Word, embed_words, invert
 from advdm.judge import Judge, style_distance
 from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.settings import whole, within
-from advdm.views import square_view
+from advdm.views import View, square_view
 
 STYLE_PROMPT = "a painting in the style of {}"
 PROMPTS = (
@@ -28,11 +28,18 @@ PROMPTS = (
 )
 """The style by itself, and in subjects that the painting need not show; {} is the place of the word."""
 REFERENCE_VIEWS = 8
+LEAST_GAIN = 0.02
+"""Share of the baseline's distance: whoever came less near to the painting than this has learned nothing from it."""
+PROTECTED, UNPROTECTED = 40, 80
+"""On the scale of `imitation`: up to the first a copy is protected, from the second on it is not."""
 
 
 @dataclass(frozen=True)
 class MimicrySettings:
-    """How the imitator learns and paints. count is pictures a prompt. Raises SettingsError when out of range."""
+    """How the imitator learns and paints. count is pictures a prompt; strength that of `repaint_all`, None for not.
+
+    Raises SettingsError when a number is out of range.
+    """
 
     inversion: InversionSettings = field(default_factory=InversionSettings)
     prompts: tuple[str, ...] = PROMPTS
@@ -40,17 +47,49 @@ class MimicrySettings:
     sampling_steps: int = 25
     guidance: float = 5.0
     seed: int = 0
+    strength: float | None = None
 
     def __post_init__(self) -> None:
         whole("pictures a prompt", self.count, 1, 100)
         whole("sampling steps", self.sampling_steps, 1, 1000)
         within("guidance", self.guidance, 1, 30)
         whole("seed", self.seed, 0, 2**32)
+        if self.strength is not None:
+            # Below, not one of the sampling steps would be left.
+            within("strength", self.strength, 1 / self.sampling_steps, 1)
+
+    @property
+    def seeds(self) -> range:
+        """One for each picture of a prompt."""
+        return range(self.seed, self.seed + self.count)
+
+    @property
+    def plain_prompts(self) -> list[str]:
+        """The prompts without the word and without "in the style of"."""
+        return [prompt.replace(" in the style of {}", "").replace("{}", "").strip() for prompt in self.prompts]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Style distances to the painting, and the protected copy on the scale of `imitation`, in a sentence."""
+
+    baseline: float
+    original: float
+    protected: float
+    imitation: float | None
+    sentence: str
 
 
 def pixels_of(painting: Painting) -> Tensor:
     """(1, 3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(painting.levels).permute(2, 0, 1)[None].float() / 255
+
+
+def mimicry_steps(
+    model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: MimicrySettings
+) -> Iterator[InversionStep]:
+    """Learn one word a side, side by side in one batch, from one or several pictures each."""
+    yield from invert(model, [[pixels_of(painting) for painting in side] for side in sides], settings.inversion)
 
 
 def imitate(model: LatentDiffusion, word: Word, settings: MimicrySettings) -> Tensor:
@@ -60,18 +99,46 @@ def imitate(model: LatentDiffusion, word: Word, settings: MimicrySettings) -> Te
 
 def imitate_unseen(model: LatentDiffusion, settings: MimicrySettings) -> Tensor:
     """The baseline: the same prompts and seeds without the word, from a model that never saw the painting."""
-    plain = [prompt.replace(" in the style of {}", "").replace("{}", "").strip() for prompt in settings.prompts]
-    return _paint(model, model.embed(plain), settings)
+    return _paint(model, model.embed(settings.plain_prompts), settings)
 
 
 def _paint(model: LatentDiffusion, embedding: Tensor, settings: MimicrySettings) -> Tensor:
-    seeds = range(settings.seed, settings.seed + settings.count)
     pictures = [
         model.generate(one[None], [seed], steps=settings.sampling_steps, guidance=settings.guidance)
         for one in embedding.detach()
-        for seed in seeds
+        for seed in settings.seeds
     ]
     return torch.cat(pictures)
+
+
+def repaint_all(model: LatentDiffusion, paintings: Sequence[Painting], settings: MimicrySettings) -> Tensor:
+    """The other way to imitate, without learning: each prompt painted over a painting, the paper's style transfer.
+
+    Image to image from the paintings' middle squares, taken in turn, at settings.strength (None is an error), with
+    the plain prompts: (prompts x count, 3, size, size) in [0, 1].
+    """
+    assert settings.strength is not None
+    pictures = [
+        model.repaint(
+            middle_square(paintings[i % len(paintings)], model.size).to(model.device),
+            one[None],
+            [seed],
+            strength=settings.strength,
+            steps=settings.sampling_steps,
+            guidance=settings.guidance,
+        )
+        for i, one in enumerate(model.embed(settings.plain_prompts))
+        for seed in settings.seeds
+    ]
+    return torch.cat(pictures)
+
+
+def middle_square(painting: Painting, size: int) -> Tensor:
+    """The largest square in the middle of a painting, at the size of a model: (1, 3, size, size) in [0, 1]."""
+    width, height = painting.size
+    side = min(width, height)
+    view = View((height - side) // 2, (width - side) // 2, side, side, (size, size))
+    return view.look(view.crop(pixels_of(painting)))
 
 
 @torch.no_grad()
@@ -94,13 +161,34 @@ def reference(model: LatentDiffusion, paintings: Sequence[Tensor], seed: int = 0
 def imitation(baseline: float, original: float, measured: float) -> float | None:
     """Style distances to a scale on which 0 never saw the painting and 100 learned from the original.
 
-    None where the original itself brought the imitator no nearer: then there is nothing to protect from.
+    None where the original itself brought the imitator hardly nearer: then there is nothing to protect from.
     """
     gain = baseline - original
-    return 100 * (baseline - measured) / gain if gain > 0 else None
+    return 100 * (baseline - measured) / gain if gain > LEAST_GAIN * baseline else None
 
 
 def style_distances(judge: Judge, wanted: Tensor, sides: Sequence[Tensor]) -> list[float]:
     """The style distance of each side's pictures (n, 3, S, S) to the wanted ones."""
     target = judge.style(wanted)
     return [style_distance(judge.style(pictures), target) for pictures in sides]
+
+
+def judge_imitations(judge: Judge, wanted: Tensor, baseline: Tensor, original: Tensor, protected: Tensor) -> Verdict:
+    """Whether the protected copy kept the imitator from the style of the wanted pictures; (n, 3, S, S) each."""
+    distances = style_distances(judge, wanted, (baseline, original, protected))
+    scale = imitation(*distances)
+    return Verdict(*distances, scale, sentence(scale))
+
+
+def sentence(scale: float | None) -> str:
+    """What an imitation of the protected copy means, in plain words."""
+    if scale is None:
+        return (
+            "Nothing can be said: even from the original the imitator learned nothing that brings it nearer to the "
+            "painting, so there was nothing to protect from."
+        )
+    finding = "Protected" if scale <= PROTECTED else "Partly protected" if scale < UNPROTECTED else "Not protected"
+    return (
+        f"{finding}: the imitator that learned from the protected copy scores {round(scale)}, where 0 never saw the "
+        "painting and 100 learned from the original."
+    )

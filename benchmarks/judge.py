@@ -23,7 +23,8 @@ from advdm.judge import BATCH, Judge, root_gram
 SIZE = 128
 VIEWS = 6
 WORKS = 3
-BLUR = 1.2
+BLURS = ((0, 0), (0, 1.2), (0.7, 1.2))
+"""Of painting and imitation, in pixels: both sharp; a weak imitator; a weak imitator seen by a soft decoder."""
 LAYERS = (2, 4, 7, 10, 14)
 
 Levels = np.ndarray
@@ -90,6 +91,8 @@ def views(file: Path, rng: np.random.Generator) -> Levels:
 
 
 def blurred(pictures: Levels, sigma: float) -> Levels:
+    if sigma == 0:
+        return pictures
     flat = pictures.reshape(-1, *pictures.shape[-3:])
     return np.float32([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in flat]).reshape(pictures.shape)
 
@@ -147,20 +150,19 @@ def nearer(harmed: Tensor, before: Tensor, target: Tensor) -> float:
 def table(judge: Judge, seen: Levels, painters: np.ndarray, size: int) -> Iterator[str]:
     """Rows of the choices that look at `size` pixels; seen (works, VIEWS, S, S, 3)."""
     rng = np.random.default_rng(1)
-    target, sharp = described(judge, seen[:, ::2], size), seen[:, 1::2]
-    imitations = (sharp, blurred(sharp, BLUR))
-    before = [described(judge, pictures, size) for pictures in imitations]
-    after = [[described(judge, harmed, size) for harmed in harms(pictures, rng)] for pictures in imitations]
-    for name, layers, at in CHOICES:
-        if at == size:
-            goal, *first = (joined(description, name, layers) for description in (target, *before))
-            fooled = [
-                np.mean([nearer(joined(description, name, layers), start, goal) for description in harmed])
-                for start, harmed in zip(first, after, strict=True)
-            ]
-            apart = auc(torch.cat([goal, first[0]], dim=1).flatten(0, 1), painters)
-            blocks = ", ".join(map(str, layers))
-            yield f"| {name} | {blocks} | {size} | {apart:.3f} | {fooled[0]:.1f} | {fooled[1]:.1f} |"
+    plain = described(judge, seen, size)
+    choices = [(name, layers) for name, layers, at in CHOICES if at == size]
+    rows = {choice: [auc(joined(plain, *choice).flatten(0, 1), painters)] for choice in choices}
+    for target_blur, picture_blur in BLURS:
+        target, pictures = blurred(seen[:, ::2], target_blur), blurred(seen[:, 1::2], picture_blur)
+        goal, before = (described(judge, clean, size) for clean in (target, pictures))
+        after = [described(judge, harmed, size) for harmed in harms(pictures, rng)]
+        for choice, row in rows.items():
+            first, aim = joined(before, *choice), joined(goal, *choice)
+            row.append(float(np.mean([nearer(joined(harmed, *choice), first, aim) for harmed in after])))
+    for (name, layers), (apart, *fooled) in rows.items():
+        shares = " | ".join(f"{share:.1f}" for share in fooled)
+        yield f"| {name} | {', '.join(map(str, layers))} | {size} | {apart:.3f} | {shares} |"
 
 
 def main() -> None:
@@ -173,7 +175,7 @@ def main() -> None:
     seen = np.stack([views(file, rng) for _, file in listing])
     painters = np.array([painter for painter, _ in listing])
     judge = Judge()
-    print("| statistic | blocks | pixels | AUC | fooled, sharp | fooled, blurred |\n|---|---|---|---|---|---|")
+    print("| statistic | blocks | pixels | AUC | fooled, sharp | weak | both soft |\n|---|---|---|---|---|---|---|")
     for size in (128, 224):
         for row in table(judge, seen, painters, size):
             print(row, flush=True)

@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 
 from advdm import cli
+from advdm.inversion import load_word
 from advdm.metrics import compare
+from advdm.mimicry import MimicrySettings
 from advdm.model import SHORT_NAMES, is_here
 from advdm.paintings import read_painting
 from advdm.protection import Settings
@@ -334,12 +336,12 @@ def test_defaults_are_those_of_the_library() -> None:
     assert defaults == Settings()
 
 
-@pytest.mark.parametrize("command", [[], ["protect"], ["models"]])
+@pytest.mark.parametrize("command", [[], ["protect"], ["mimic"], ["evaluate"], ["models"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     out, err = capsys.readouterr()
     assert out.startswith("usage: python -m advdm") and "(default: None)" not in out and err == ""
-    assert ("(default: 100)" in out) == (command == ["protect"])
+    assert ("(default: 100)" in out) == (command in (["protect"], ["evaluate"]))
 
 
 def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -432,3 +434,118 @@ def test_kill_leaves_no_half_file_under_a_final_name() -> None:
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, advdm, advdm.cli; advdm.cli.parser(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1], check=False).returncode == 0
+
+
+MIMIC = ("--steps", "2", "--vectors", "1", "--prompts", "prompts.txt", "--sampling-steps", "4", "-o", "out")
+
+
+@pytest.fixture
+def pair() -> None:
+    """A painting and its protected copy, and two prompts."""
+    paint("a.png", seed=1), paint("a_protected.png", seed=2)
+    Path("prompts.txt").write_text("a painting in the style of {}\n\n  a boat in {}\n", encoding="utf-8-sig")
+
+
+def test_mimic(pair: None, saved_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("mimic", "a.png", "a_protected.png", "--count", 2, "--report", "log/r.json", *MIMIC) == 0
+    out, err = capsys.readouterr()
+    sides = ("original", "protected", "unseen")
+    names = [f"{side}_{number:02}.png" for side in sides for number in (1, 2, 3, 4)]
+    assert sorted(os.listdir("out")) == sorted(
+        [*names, "sheet.png", "original.safetensors", "protected.safetensors", "report.json"]
+    )
+    assert all(Image.open(f"out/{name}").size == (64, 64) for name in names)
+    report = json.loads(Path("out/report.json").read_text(), parse_constant=pytest.fail)
+    assert report == json.loads(Path("log/r.json").read_text())
+    assert (out, err) == (f"{report['verdict']['sentence']} See out/sheet.png.\n", "")
+    seen = compare(read_painting("a.png"), read_painting("a_protected.png"))
+    assert (report["max_change"], report["psnr"], report["ssim"]) == (seen.max_change, seen.psnr, seen.ssim)
+    assert report["prompts"] == ["a painting in the style of {}", "a boat in {}"]
+    assert (report["model"], report["inversion"]["steps"], report["count"]) == (str(saved_tiny), 2, 2)
+    assert report["verdict"]["original"] == report["style_distance"]["original"]
+    assert load_word("out/protected.safetensors").vectors.shape == (1, 16)
+
+
+def test_mimic_repeats_also_over_an_earlier_run_and_paints_over(pair: None) -> None:
+    assert run("mimic", "a.png", "a_protected.png", "--seed", 5, *MIMIC) == 0
+    before = {name: Path("out", name).read_bytes() for name in os.listdir("out") if name != "report.json"}
+    assert run("mimic", "a.png", "a_protected.png", "--seed", 5, "--strength", 0.5, *MIMIC) == 0
+    changed = {name for name, data in before.items() if Path("out", name).read_bytes() != data}
+    assert changed == {"sheet.png"}, "which has two rows more"
+    assert Path("out/original_repainted_02.png").exists() and Path("out/protected_repainted_02.png").exists()
+    assert not any(name.startswith(".") for name in os.listdir("out"))
+
+
+def test_mimic_learns_the_same_from_equal_pictures(pair: None) -> None:
+    assert run("mimic", "a.png", "a.png", *MIMIC) == 0
+    assert Path("out/original_01.png").read_bytes() == Path("out/protected_01.png").read_bytes()
+    report = json.loads(Path("out/report.json").read_text())
+    assert (report["max_change"], report["psnr"]) == (0, None)
+    assert report["verdict"]["imitation"] in (None, 100)
+
+
+def test_pairs_go_by_name() -> None:
+    for name in (
+        "shed/a.png",
+        "shed/a_b.jpg",
+        "shed/a_protected.png",
+        "shed/a_b_protected.png",
+        "shed/.x_protected.png",
+    ):
+        paint(name)
+    expected = [
+        (Path(f"shed/{stem}"), Path(f"shed/{copy}_protected.png"))
+        for stem, copy in (("a.png", "a"), ("a_b.jpg", "a_b"))
+    ]
+    assert cli.find_pairs(Path("shed"), Path("shed")) == expected
+    paint("copies/1.png"), paint("copies/2.png")
+    assert [copy.name for _, copy in cli.find_pairs(Path("shed"), Path("copies"))] == ["1.png", "2.png"]
+    assert cli.find_pairs(Path("shed/a.png"), Path("copies/1.png")) == [(Path("shed/a.png"), Path("copies/1.png"))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.png", "gone.png"], "gone.png cannot be found."),
+        (["a.png", "bad.png"], "bad.png is not a PNG"),
+        (["a.png", "empty"], "There is no picture in empty."),
+        (["shed", "a.png"], "There are 2 originals and 1 protected copies"),
+        (["a.png", "a_protected.png", "-o", "."], "holds the paintings; choose another."),
+        (["a.png", "a_protected.png", "-o", "bad.png"], "bad.png is a file, not a folder."),
+        (["a.png", "a_protected.png", "--prompts", "gone.txt"], "gone.txt cannot be read: no such file"),
+        (["a.png", "a_protected.png", "--prompts", "a.png"], "a.png is not a text file in UTF-8."),
+        (["a.png", "a_protected.png", "--prompts", "plain.txt"], "No prompt in plain.txt has {} in it"),
+        (["a.png", "a_protected.png", "--steps", "0"], "Steps must lie between"),
+        (["a.png", "a_protected.png", "--vectors", "99"], "Vectors must lie between"),
+        (["a.png", "a_protected.png", "--strength", "2"], "Strength must lie between"),
+        (["a.png", "a_protected.png", "--report", "a.png"], "The report a.png must be a .json."),
+    ],
+)
+def test_mimic_refuses_in_one_line(
+    pair: None, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("advdm.model.load_model", lambda *_: pytest.fail("the model was loaded"))
+    paint("shed/a.png"), paint("shed/b.png"), Path("empty").mkdir()
+    Path("bad.png").write_text("no picture"), Path("plain.txt").write_text("a boat\n")
+    before = written()
+    assert run("mimic", *MIMIC, *arguments) == 2
+    assert words in refusal(capsys)
+    assert written() == before and not Path("out").exists()
+
+
+def test_mimic_stopped_or_failing_leaves_nothing(
+    pair: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = written()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("advdm.mimicry.imitate", stop)
+    assert run("mimic", "a.png", "a_protected.png", *MIMIC) == 130
+    assert refusal(capsys) == "Stopped." and written() == before
+
+
+def test_mimic_defaults_are_those_of_the_library() -> None:
+    options = cli.parser().parse_args(["mimic", "a.png", "b.png", "-o", "out"])
+    assert cli.mimicry_settings(options, options.steps, options.seed, options.strength) == MimicrySettings()

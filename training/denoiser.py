@@ -166,11 +166,20 @@ def cached(path: Path, make: Callable[[], Tensor]) -> Tensor:
     return torch.load(path, weights_only=True)
 
 
+def starting_point(folder: Path | None, channels: int, tokenizer: CLIPTokenizer) -> Conditioned:
+    """Random weights, or those of a finished pipeline in `folder`, whose vocabulary must be the same."""
+    if folder is None:
+        return Conditioned(new_unet(channels), new_text_encoder(tokenizer))
+    if CLIPTokenizer.from_pretrained(folder / "tokenizer").get_vocab() != tokenizer.get_vocab():
+        raise SystemExit(f"The words of {folder} are not those of the captions: start from nothing instead.")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    return Conditioned(unet.train(), CLIPTextModel.from_pretrained(folder / "text_encoder").train())
+
+
 def train(painted: Captioned, real: Captioned, tokenizer: CLIPTokenizer, options: argparse.Namespace) -> Conditioned:
     """Minimise the min-SNR-weighted noise error; returns the averaged weights."""
     torch.manual_seed(options.seed)
-    channels = painted.latents.shape[1]
-    model = Conditioned(new_unet(channels), new_text_encoder(tokenizer))
+    model = starting_point(options.start, painted.latents.shape[1], tokenizer)
     average = Average(model, decay=0.999)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01, fused=True)
     scheduler = new_scheduler()
@@ -212,6 +221,7 @@ def main() -> None:
     parser.add_argument("--paintings", type=Path, required=True, help="folder of real paintings with CREDITS.md")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and cached latents")
     parser.add_argument("--out", type=Path, required=True, help="pipeline folder; OUT/vae must be there")
+    parser.add_argument("--start", type=Path, help="finished pipeline to go on from, with a fresh optimiser")
     parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=8e-4)

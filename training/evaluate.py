@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -22,14 +22,26 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
+from advdm.inversion import invert
 from advdm.judge import Judge, frechet_distance, knn_precision
+from advdm.mimicry import (
+    MimicrySettings,
+    imitate,
+    imitate_unseen,
+    imitation,
+    middle_square,
+    pixels_of,
+    reference,
+    style_distances,
+)
 from advdm.model import LatentDiffusion, load_model
-from advdm.protection import LEVELS, PROMPT
-from training.brushes import MANNERS
+from advdm.paintings import Painting, find_paintings, read_painting
+from advdm.protection import LEVELS, PROMPT, protect
+from training.brushes import HELD_OUT_MANNERS, MANNERS
 from training.captions import all_words
 from training.classifier import load_classifier, read_painted, right, to_unit
 from training.denoiser import new_scheduler, new_text_encoder, new_tokenizer, new_unet
-from training.scenes import PALETTES, Scene, paint_set
+from training.scenes import HELD_OUT_PALETTES, PALETTES, Scene, paint, paint_set
 from training.subjects import SUBJECTS
 
 SIZE = 128
@@ -38,7 +50,7 @@ BATCH = 16
 EPSILON, STRIDE, STEPS = 8, 2, 25
 """The attacks of the sensitivity table: bound and step in 8-bit levels, number of sign steps."""
 GUIDANCE = 5.0
-SAMPLING_STEPS = 25
+PAINTING_SIZE = 256
 ROUGH = ("thick impasto", "dry brush", "layered brushwork", "short strokes", "swirling strokes")
 """Manners with a surface like that of real paintings."""
 
@@ -83,11 +95,12 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """All that the sections look at. van_gogh: centre squares (8, 3, S, S) in [0, 1]."""
+    """All that the sections look at. van_gogh: middle squares (8, 3, S, S) in [0, 1] of van_gogh_paintings."""
 
     model: LatentDiffusion
     fresh: Sample
     van_gogh: Tensor
+    van_gogh_paintings: tuple[Painting, ...]
     options: argparse.Namespace
 
     @cached_property
@@ -99,6 +112,11 @@ class Material:
         """What the model paints for every prompt; painted once, for it takes the longest."""
         scenes = prompt_scenes(self.options.per_prompt)
         return Sample(painted_by(self.model, scenes, self.options.guidance), scenes)
+
+    @cached_property
+    def unseen(self) -> Tensor:
+        """What an imitator paints who saw no painting: the same whatever the painting is."""
+        return imitate_unseen(self.model, MimicrySettings(guidance=self.options.guidance))
 
     def kinds(self, count: int) -> dict[str, Tensor]:
         return {"fresh": self.fresh.pictures[:count], "Van Gogh": self.van_gogh}
@@ -186,20 +204,44 @@ def prompt(scene: Scene) -> str:
 
 def painted_by(model: LatentDiffusion, scenes: Sequence[Scene], guidance: float) -> Tensor:
     """One picture (3, S, S) in [0, 1] for each scene, picture i from seed i: (N, 3, S, S)."""
-    pictures = []
-    for start in range(0, len(scenes), BATCH):
-        batch = scenes[start : start + BATCH]
-        generators = [torch.Generator().manual_seed(start + i) for i in range(len(batch))]
-        pictures.append(
-            model.pipeline(
-                [prompt(scene) for scene in batch],
-                num_inference_steps=SAMPLING_STEPS,
-                guidance_scale=guidance,
-                generator=generators,
-                output_type="pt",
-            ).images.float()
-        )
+    seeds = range(len(scenes))
+    batches = [(scenes[i : i + BATCH], seeds[i : i + BATCH]) for i in seeds[::BATCH]]
+    pictures = [
+        model.generate(model.embed([prompt(scene) for scene in batch]), numbers, guidance=guidance)
+        for batch, numbers in batches
+    ]
     return torch.cat(pictures)
+
+
+def held_out_scenes(count: int) -> tuple[Scene, ...]:
+    """Scenes that training never saw: by turns the manner or the palette is held out."""
+    rng = np.random.default_rng(FRESH_SEED)
+    subjects, palettes, manners = list(SUBJECTS), list(PALETTES), list(MANNERS)
+    new_palettes, new_manners = list(HELD_OUT_PALETTES), list(HELD_OUT_MANNERS)
+    choices = (subjects, new_manners, palettes), (subjects, manners, new_palettes)
+    return tuple(Scene(*(str(rng.choice(names)) for names in choices[i % 2])) for i in range(count))
+
+
+def painted_paintings(scenes: Sequence[Scene]) -> list[Painting]:
+    """Paintings of the program at the size of a small file, so that an imitator can look at parts of them."""
+    return [
+        Painting(paint(scene, np.random.default_rng([FRESH_SEED, i]), PAINTING_SIZE)) for i, scene in enumerate(scenes)
+    ]
+
+
+def with_noise(painting: Painting) -> Painting:
+    """The control: every level moved by a random whole number of up to EPSILON levels."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(-EPSILON, EPSILON + 1, painting.levels.shape)
+    return replace(painting, levels=np.clip(painting.levels + noise, 0, LEVELS).astype(np.uint8))
+
+
+def imitators_distances(material: Material, painting: Painting, copies: Sequence[Painting]) -> list[float]:
+    """Style distance to a painting of what imitators paint: of one who never saw it, then of one from each copy."""
+    model, settings = material.model, MimicrySettings(guidance=material.options.guidance)
+    *_, learned = invert(model, [[pixels_of(copy)] for copy in copies], settings.inversion)
+    sides = [material.unseen, *(imitate(model, word, settings) for word in learned.words)]
+    return style_distances(material.judge, reference(model, [pixels_of(painting)]), sides)
 
 
 # Sections: from material to figures
@@ -288,6 +330,41 @@ def frechet(material: Material) -> list[Figure]:
     return figures
 
 
+def inversion(material: Material) -> list[Figure]:
+    """On how many paintings an imitator who learned from the painting comes nearer than one who never saw it."""
+    held_out = painted_paintings(held_out_scenes(20))
+    figures = []
+    for kind, paintings, least in (("held-out", held_out, 18), ("Van Gogh", material.van_gogh_paintings, 7)):
+        distances = np.array([imitators_distances(material, painting, [painting]) for painting in paintings])
+        unseen, original = distances.T
+        figures.append(Figure(f"nearer on, of {len(paintings)}, {kind}", float((original < unseen).sum()), low=least))
+        figures.append(Figure(f"style distance, prompt only, {kind}", float(unseen.mean())))
+        figures.append(Figure(f"style distance, learned from the original, {kind}", float(original.mean())))
+    return figures
+
+
+def imitations(material: Material) -> list[Figure]:
+    """The quick table: 0 never saw the painting, 100 learned from the original; ratios of mean style distances."""
+    fresh = painted_paintings(material.fresh.scenes[:8])
+    figures = []
+    for kind, paintings, most in (("fresh", fresh, 20), ("Van Gogh", material.van_gogh_paintings, 60)):
+        distances = []
+        for painting in paintings:
+            protected = replace(painting, levels=protect(painting, material.model, epsilon=EPSILON).levels)
+            copies = (painting, with_noise(painting), protected)
+            distances.append(imitators_distances(material, painting, copies))
+        unseen, original, random, advdm = np.mean(distances, axis=0).tolist()
+        for name, distance, low, high in (
+            ("random noise", random, 90, math.inf),
+            (f"AdvDM {EPSILON}", advdm, -math.inf, most),
+        ):
+            share = imitation(unseen, original, distance)
+            figures.append(Figure(f"imitation, {kind}, {name}", math.nan if share is None else share, low, high))
+        figures.append(Figure(f"style distance, prompt only, {kind}", unseen))
+        figures.append(Figure(f"style distance, learned from the original, {kind}", original))
+    return figures
+
+
 def sheets(material: Material) -> list[Figure]:
     """No figures: the pictures that the figures are about."""
     folder = material.options.out.parent
@@ -307,6 +384,8 @@ SECTIONS: dict[str, Callable[[Material], list[Figure]]] = {
     "error": error,
     "prompts": prompts,
     "frechet": frechet,
+    "inversion": inversion,
+    "imitation": imitations,
     "sheets": sheets,
 }
 
@@ -318,15 +397,6 @@ def save_grid(rows: Tensor, file: Path) -> None:
     """Write pictures (rows, columns, 3, H, W) in [0, 1] as one PNG."""
     levels = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).mul(LEVELS).round().byte()
     Image.fromarray(levels.numpy()).save(file)
-
-
-def centre_square(file: Path) -> Tensor:
-    """The largest square in the middle of a painting at SIZE: (3, SIZE, SIZE) in [0, 1]."""
-    painting = Image.open(file).convert("RGB")
-    side = min(painting.size)
-    left, top = (painting.width - side) // 2, (painting.height - side) // 2
-    square = painting.crop((left, top, left + side, top + side))
-    return to_unit(np.asarray(square.resize((SIZE, SIZE), Image.Resampling.LANCZOS))[None])[0]
 
 
 def fresh_pictures(folder: Path, count: int) -> Sample:
@@ -394,17 +464,19 @@ def main() -> None:
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
     count = max(256, 2 * len(prompt_scenes(options.per_prompt)))
+    van_goghs = tuple(read_painting(file) for file in find_paintings([options.van_gogh]))
     material = Material(
         model=load(options.model),
         fresh=fresh_pictures(options.work / "fresh", count),
-        van_gogh=torch.stack([centre_square(file) for file in sorted(options.van_gogh.glob("*.webp"))]),
+        van_gogh=torch.cat([middle_square(painting, SIZE) for painting in van_goghs]),
+        van_gogh_paintings=van_goghs,
         options=options,
     )
     for name in options.only:
         figures = SECTIONS[name](material)
         # Read again each time: another run may measure other sections meanwhile.
         write_report(read_report(options.out.with_suffix(".json")) | {name: figures}, options.out)
-        print(f"{name}\n{table(figures)}\n", flush=True)
+        print(f"{name}\n{table(figures) if figures else 'written'}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""The input for a painting; in a module of its own, because Gradio writes a .pyi beside what defines a component."""
+"""The inputs for paintings; in a module of their own, because Gradio writes a .pyi beside what defines a component."""
 
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.gallery import GalleryData
+from gradio.data_classes import ListFiles
 from gradio.utils import get_upload_folder
+from pydantic import model_validator
 
 from advdm.paintings import check_painting
 from ui.shared import said
@@ -16,11 +19,41 @@ class PaintingInput(gr.Image):
     is_template = True  # the page shows it as gr.Image
 
     def preprocess(self, payload: Any) -> str | None:
-        if payload is None:
-            return None
-        path = Path(payload.path or "").resolve()
-        if not path.is_relative_to(Path(get_upload_folder()).resolve()):
-            raise gr.Error("Please upload the painting on this page.", print_exception=False)
-        with said():
-            check_painting(path)
-        return str(path)
+        return None if payload is None else checked(payload.path)
+
+
+class Files(GalleryData):
+    """What a gallery holds; a client may also send one file, or a list of files, without captions."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def wrapped(cls, value: Any) -> Any:
+        files = value if isinstance(value, list) else [value]
+        return [{"image": file} if isinstance(file, dict) and "path" in file else file for file in files]
+
+
+class PaintingsInput(gr.Gallery):
+    """gr.Gallery for one or several paintings, as careful as PaintingInput."""
+
+    is_template = True
+    data_model = Files
+
+    def preprocess(self, payload: Any) -> list[str]:
+        items = [] if payload is None else payload.root
+        return [checked(item.image.path if hasattr(item, "image") else None) for item in items]
+
+    def api_info_as_input(self) -> dict[str, Any]:
+        return ListFiles.model_json_schema()
+
+    def example_payload(self) -> Any:
+        return [item["image"] for item in super().example_payload()]
+
+
+def checked(path: str | None) -> str:
+    """The path of an upload that can be used as a painting; all else is refused in a sentence on the page."""
+    file = Path(path or "").resolve()
+    if not file.is_relative_to(Path(get_upload_folder()).resolve()):
+        raise gr.Error("Please upload the painting on this page.", print_exception=False)
+    with said():
+        check_painting(file)
+    return str(file)

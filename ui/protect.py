@@ -163,6 +163,7 @@ class Shown(NamedTuple):
     curve: Any = gr.skip()
     welcome: Any = gr.skip()
     results: Any = gr.skip()
+    pair: Any = gr.skip()
 
 
 def show_protection(
@@ -216,6 +217,7 @@ def show_protection(
             slider=(before, write_picture(protected.levels, protected, folder / "protected.png")),
             seen=list(zip(moment.seen, ("Original", "Protected"), strict=True)),
             details=write_details(original, protected, folder),
+            pair=(painting, moment.protected),
         )
 
 
@@ -332,8 +334,9 @@ def model_note(name: str) -> str:
     return f"**Computed on {name}**: it guards best against imitators that use this model or a close relative."
 
 
-def build_protect_tab() -> None:
-    """The tab with all its events."""
+def build_protect_tab() -> gr.State:
+    """The tab with all its events; returns the paths of the last painting and its protected copy, at first None."""
+    pair = gr.State()
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             painting = PaintingInput(
@@ -409,7 +412,7 @@ def build_protect_tab() -> None:
         lambda: "This file cannot be protected.", None, status, **QUIET
     )
     inputs = [painting, *numbers_in, step_size, objective, seed]
-    outputs = [status, protected, report, numbers, slider, seen, details, curve, welcome, results]
+    outputs = [status, protected, report, numbers, slider, seen, details, curve, welcome, results, pair]
     run = start.click(shared.begin, None, [status, start, stop], **QUIET).then(
         show_protection, inputs, outputs, show_progress_on=status, api_visibility="private", **LANE
     )
@@ -417,6 +420,7 @@ def build_protect_tab() -> None:
     run.failure(shared.fail, None, [status, start, stop], **QUIET)
     stop.click(shared.press_stop, None, [status, stop], **QUIET)
     gr.on([], protect, inputs, [protected, report], **LANE)
+    return pair
 
 
 def pick_example(event: gr.SelectData) -> str:

@@ -1,0 +1,156 @@
+"""The experiment on files: one folder for each subject and seed, and the tables, plot and sheet of all of them.
+
+A cell is written once, whole or not at all, and never computed again for the same settings, weights and pictures: so
+an experiment that was interrupted goes on where it stopped, and several processes can share it.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from advdm.errors import AdvDMError
+from advdm.evaluation import EvaluationSettings, Tick, experiment
+from advdm.files import atomic_path, clean, make_folder, reason, shown
+from advdm.judge import Judge
+from advdm.mimicry import middle_square
+from advdm.model import LatentDiffusion
+from advdm.paintings import find_paintings, read_painting
+from advdm.sheets import grid, sheet, strip
+from advdm.tables import RANDOM, UNSEEN, Row, comma_separated, label, markdown, plot, tabulate
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom the imitators imitate: one picture, or the pictures of one painter."""
+
+    name: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One subject and one seed, and the folder in which what came out lies or will lie."""
+
+    subject: Subject
+    seed: int
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        return self.folder.is_dir()
+
+    def rows(self) -> list[Row]:
+        return [Row(**row) for row in json.loads((self.folder / "cell.json").read_text())["rows"]]
+
+
+def find_subjects(folder: Path, besides: Path) -> list[Subject]:
+    """Each picture in the folder by itself, and each folder in it as one painter, but for the folder `besides`."""
+    if not os.path.isdir(folder):
+        raise AdvDMError(f"{shown(folder)} is not a folder.")
+    alone = [Subject(file.stem, (file,)) for file in find_paintings([folder])]
+    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    painters = [Subject(path.name, tuple(find_paintings([path]))) for path in folders if not _same(path, besides)]
+    return alone + [painter for painter in painters if painter.files]
+
+
+def _same(a: Path, b: Path) -> bool:
+    return os.path.realpath(a) == os.path.realpath(b)
+
+
+def plan_cells(
+    subjects: Sequence[Subject], output: Path, settings: EvaluationSettings, model: LatentDiffusion
+) -> list[Cell]:
+    """Every cell; its folder's name tells settings, weights and the pictures' bytes apart from all others."""
+    wanted = json.dumps([settings.of_a_cell, fingerprint(model)]).encode()
+    cells = []
+    for subject in subjects:
+        digest = hashlib.sha256(wanted)
+        try:
+            for file in subject.files:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise AdvDMError(f"{shown(file)} cannot be read: {reason(error)}.") from error
+        stem = os.fsencode(clean(subject.name))[:100].decode(errors="ignore")
+        for seed in range(settings.seeds):
+            cells.append(Cell(subject, seed, output / "cells" / f"{stem}-{seed}-{digest.hexdigest()[:16]}"))
+    return cells
+
+
+def fingerprint(model: LatentDiffusion) -> str:
+    """Of all weights: what a model painted before it was trained further is not reused."""
+    digest = hashlib.sha256(model.prediction_type.encode())
+    for module in (model.vae, model.text_encoder, model.unet):
+        for weight in module.state_dict().values():
+            digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def make_cell(cell: Cell, model: LatentDiffusion, judge: Judge, settings: EvaluationSettings, tick: Tick) -> None:
+    """Run the experiment on one subject and write its cell, whole or not at all."""
+    paintings = [read_painting(file) for file in cell.subject.files]
+    outcome = experiment(paintings, cell.seed, model, judge, settings, tick)
+    record = {
+        "subject": cell.subject.name,
+        "seed": cell.seed,
+        "model": model.name,
+        "settings": settings.of_a_cell,
+        "rows": [asdict(row) for row in outcome.rows],
+    }
+    with _new_folder(cell.folder) as folder:
+        for side, pictures in outcome.pictures.items():
+            learned_from = torch.ones_like(pictures[:1])  # nothing was shown to the baseline
+            if side in outcome.copies:
+                square = middle_square(outcome.copies[side][0], model.size)
+                learned_from = model.reconstruct(square.to(model.device))
+            strip(torch.cat([learned_from, pictures])).save(folder / f"{label(side)}.png")
+        (folder / "cell.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def write_results(cells: Sequence[Cell], output: Path, settings: EvaluationSettings, model_name: str) -> None:
+    """evaluation.md, .csv and .png, and sheet.jpg, from finished cells."""
+    table = tabulate([cell.rows() for cell in cells])
+    title = f"# Imitation of {len({cell.subject for cell in cells})} subjects on {clean(Path(model_name).name)}\n\n"
+    used = f"\nSettings: `{json.dumps(asdict(settings))}`\n"
+    with atomic_path(output / "evaluation.md") as path:
+        path.write_text(title + markdown(table) + used, encoding="utf-8")
+    with atomic_path(output / "evaluation.csv") as path:
+        path.write_text(comma_separated(table), encoding="utf-8")
+    with atomic_path(output / "evaluation.png") as path:
+        plot(table, path)
+    with atomic_path(output / "sheet.jpg") as path:
+        grid([_page(cell, settings) for cell in cells if cell.seed == 0]).save(path, quality=90)
+
+
+def _page(cell: Cell, settings: EvaluationSettings) -> Image.Image:
+    """A cell's pictures: what was learned from, as the model sees it, and what came of each prompt."""
+    columns = ["learned from, as the model sees it"]
+    columns += [prompt.replace("{}", "*") for prompt in settings.mimicry.prompts for _ in range(settings.mimicry.count)]
+    # Of random noise the largest will do: it changes least.
+    most = max(settings.epsilons)
+    sides = [(UNSEEN, 0), *(side for side in settings.sides if side[0] != RANDOM or side[1] == most)]
+    strips = {label(side): Image.open(cell.folder / f"{label(side)}.png") for side in sides}
+    return sheet(strips, columns, cell.subject.name)
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` if the block ends well, and is removed if it does not."""
+    make_folder(target.parent)
+    temporary = target.parent / f".{secrets.token_hex(8)}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise AdvDMError(f"{shown(target)} cannot be written: {reason(error)}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,149 @@
+"""What the experiment found, for people: rows of numbers become a table, and that Markdown, CSV and a plot."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import mean, stdev
+
+from advdm.errors import AdvDMError
+
+UNSEEN, ORIGINAL, RANDOM = "prompt only", "original", "random noise"
+METRICS = {
+    "imitation": ("imitation, 0-100", 0),
+    "style_distance": ("style distance", 3),
+    "frechet": ("Fréchet distance, EfficientNet-Lite0", 1),
+    "precision": ("k-NN precision, EfficientNet-Lite0", 2),
+    "noise_error": ("noise error", 3),
+    "psnr": ("PSNR, dB", 1),
+    "ssim": ("SSIM", 3),
+}
+"""Heading and decimals of each number."""
+
+Side = tuple[str, int]
+"""What was learned from: UNSEEN, ORIGINAL, RANDOM or an objective, and epsilon in 8-bit levels, 0 for none."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The numbers of one side of one cell; None where a number has no meaning."""
+
+    side: str
+    epsilon: int
+    imitation: float | None
+    style_distance: float
+    frechet: float
+    precision: float
+    noise_error: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and standard deviation over the cells in which a number has a meaning, and how many these are."""
+
+    mean: float | None
+    spread: float | None
+    count: int
+
+
+Table = dict[Side, dict[str, Summary]]
+
+
+def label(side: Side) -> str:
+    """original, advdm 8, ..."""
+    name, epsilon = side
+    return f"{name} {epsilon}" if epsilon else name
+
+
+def summarise(values: Sequence[float | None]) -> Summary:
+    known = [value for value in values if value is not None]
+    spread = stdev(known) if len(known) > 1 else None
+    return Summary(mean(known) if known else None, spread, len(known))
+
+
+def tabulate(cells: Sequence[Sequence[Row]]) -> Table:
+    """Each side's rows of all cells as one row, in the order of the first cell."""
+    numbers = [{(row.side, row.epsilon): asdict(row) for row in cell} for cell in cells]
+    return {
+        side: {metric: summarise([cell[side][metric] for cell in numbers]) for metric in METRICS} for side in numbers[0]
+    }
+
+
+def markdown(table: Table) -> str:
+    """A Markdown table of mean ± standard deviation, with what must be said about it."""
+    headings = ["learned from", *(heading for heading, _ in METRICS.values())]
+    lines = [headings, ["---"] * len(headings)]
+    for side, row in table.items():
+        lines.append([label(side), *(_shown(row[metric], decimals) for metric, (_, decimals) in METRICS.items())])
+    text = [*(f"| {' | '.join(line)} |" for line in lines), "", *(f"- {remark}" for remark in remarks(table))]
+    return "\n".join(text) + "\n"
+
+
+def _shown(summary: Summary, decimals: int) -> str:
+    if summary.mean is None:
+        return ""
+    # Adding 0 makes a rounded -0 a 0.
+    spread = "" if summary.spread is None else f" ± {summary.spread:.{decimals}f}"
+    return f"{round(summary.mean, decimals) + 0:.{decimals}f}{spread}"
+
+
+def remarks(table: Table) -> list[str]:
+    """What the numbers are, and where the defence fails its control."""
+    cells, counted = table[UNSEEN, 0]["style_distance"].count, table[ORIGINAL, 0]["imitation"].count
+    found = [
+        f"Mean ± standard deviation over {cells} cells (a picture or painter, and a seed).",
+        "Imitation: 0 never saw the painting, 100 learned from the original; lower protects better.",
+        "Fréchet distance and precision are those of the AdvDM paper, but on EfficientNet-Lite0 instead of Inception "
+        "and of few pictures a cell: compare them within this table only.",
+    ]
+    if counted < cells:
+        found.append(
+            f"Imitation counts {counted} cells: in the others the original itself taught the imitator nothing."
+        )
+    for (name, epsilon), row in table.items():
+        ours = row["imitation"].mean
+        control = table[RANDOM, epsilon]["imitation"].mean if name not in (UNSEEN, ORIGINAL, RANDOM) else None
+        if ours is not None and control is not None and ours >= control:
+            found.append(f"**{label((name, epsilon))} does no better than random noise: that is a bug.**")
+    return found
+
+
+def comma_separated(table: Table) -> str:
+    """The table as CSV: for each metric its mean, spread and number of cells; empty where there is none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    kinds = [f"{metric}{kind}" for metric in METRICS for kind in ("", "_spread", "_count")]
+    writer.writerow(["learned_from", "epsilon", *kinds])
+    for side, row in table.items():
+        values = (value for metric in METRICS for value in (row[metric].mean, row[metric].spread, row[metric].count))
+        writer.writerow([*side, *values])
+    return text.getvalue()
+
+
+def check_plotting() -> None:
+    if find_spec("matplotlib") is None:
+        raise AdvDMError("The plot needs matplotlib, which is not installed: pip install matplotlib")
+
+
+def plot(table: Table, path: Path) -> None:
+    """Imitation and noise error against epsilon, as a PNG: random noise and every objective between the controls."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, metric in ((left, "imitation"), (right, "noise_error")):
+        for name in dict.fromkeys(name for name, epsilon in table if epsilon):
+            points = {epsilon: row[metric] for (other, epsilon), row in table.items() if other == name}
+            known = sorted((e, p.mean, p.spread or 0) for e, p in points.items() if p.mean is not None)
+            axes.errorbar(*(zip(*known, strict=True) if known else ((), (), ())), marker="o", capsize=3, label=name)
+        for name, style in ((ORIGINAL, "--"), (UNSEEN, ":")):
+            control = table[name, 0][metric].mean
+            if control is not None:
+                axes.axhline(control, color="grey", linestyle=style, label=name)
+        axes.set(xlabel="epsilon, 8-bit levels", ylabel=METRICS[metric][0])
+    left.legend()
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,234 @@
+"""The paper's experiment, end to end on the tiny model: cells, resumption, and a table that says what the cells say."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from advdm import cli, evaluation
+from advdm.errors import AdvDMError, SettingsError
+from advdm.evaluation import EvaluationSettings, experiment, noise_error, with_noise
+from advdm.inversion import InversionSettings
+from advdm.judge import Judge
+from advdm.metrics import compare
+from advdm.mimicry import MimicrySettings
+from advdm.paintings import Painting
+from advdm.protection import Settings
+from advdm.tables import METRICS, ORIGINAL, RANDOM, UNSEEN, Row, markdown, tabulate
+from tests.test_cli import ROOT, paint, run, saved_tiny, workplace, written  # noqa: F401  (fixtures)
+
+QUICK = ("--steps", "2", "--inversion-steps", "2", "--epsilons", "4,8", "--vectors", "1", "--prompts", "prompts.txt")
+QUICK += ("--sampling-steps", "2")
+SIDES = [(UNSEEN, 0), (ORIGINAL, 0), (RANDOM, 4), (RANDOM, 8), ("advdm", 4), ("advdm", 8)]
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Two loose pictures in DIR, and prompts."""
+    paint("DIR/a.png", seed=1), paint("DIR/b.jpg", seed=2)
+    Path("prompts.txt").write_text("a painting in the style of {}\n\na boat in {}\n")
+
+
+@pytest.fixture
+def learning(monkeypatch):
+    """How often imitators set out to learn."""
+    calls = []
+    steps = evaluation.mimicry_steps
+    monkeypatch.setattr(evaluation, "mimicry_steps", lambda *given: calls.append(1) or steps(*given))
+    return calls
+
+
+def rows_of(cell: Path) -> dict[tuple[str, int], dict]:
+    return {(row["side"], row["epsilon"]): row for row in json.loads(cell.read_text())["rows"]}
+
+
+def test_end_to_end_and_again(pictures, learning, capsys):
+    assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
+    assert len(learning) == 2, "once for each picture, all sides in one batch"
+    out = Path("out")
+    results = {name: (out / name).read_bytes() for name in ("evaluation.md", "evaluation.csv")}
+    assert {path.name for path in out.iterdir()} == {*results, "evaluation.png", "sheet.jpg", "cells"}
+    assert not list(out.rglob(".*")), "nothing half written stays"
+    assert capsys.readouterr().out == results["evaluation.md"].decode()
+    for name in ("evaluation.png", "sheet.jpg"):
+        assert np.asarray(Image.open(out / name)).std() > 5
+
+    cells = [rows_of(path) for path in sorted(out.glob("cells/*/cell.json"))]
+    assert len(cells) == 2 and all(list(cell) == SIDES for cell in cells)
+    table = list(csv.DictReader((out / "evaluation.csv").open()))
+    assert [(row["learned_from"], int(row["epsilon"])) for row in table] == SIDES
+    for side, row in zip(SIDES, table, strict=True):
+        for metric in METRICS:
+            known = [cell[side][metric] for cell in cells if cell[side][metric] is not None]
+            assert int(row[f"{metric}_count"]) == len(known)
+            assert row[metric] == "" if not known else float(row[metric]) == pytest.approx(mean(known))
+            spread = row[f"{metric}_spread"]
+            assert spread == "" if len(known) < 2 else float(spread) == pytest.approx(stdev(known))
+
+    made = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*")}
+    for name in results:
+        (out / name).unlink()
+    assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
+    assert len(learning) == 2, "a second run learns nothing"
+    assert {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*")} == made
+    assert {name: (out / name).read_bytes() for name in results} == results
+
+    # Another seed for one picture alone, whose first cell is lost: only these two are made.
+    Path("DIR/b.jpg").unlink()
+    lost = next(out.glob("cells/a-0-*"))
+    before = {path.name: path.read_bytes() for path in lost.iterdir()}
+    for path in lost.iterdir():
+        path.unlink()
+    lost.rmdir()
+    assert run("evaluate", "DIR", "-o", "out", "--seeds", 2, *QUICK) == 0
+    assert len(learning) == 4
+    assert {path.name: path.read_bytes() for path in lost.iterdir()} == before, "the same seed gives the same cell"
+
+
+def test_a_run_that_stops_in_the_midst_goes_on(pictures, learning, monkeypatch):
+    whole = evaluation.measure
+    monkeypatch.setattr(evaluation, "measure", lambda *given: whole(*given) if len(learning) == 1 else interrupted())
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert run("evaluate", "DIR", "-o", "out", *QUICK, "--epsilons", 4) == 130
+    assert [path.name for path in Path("out").iterdir()] == ["cells"]
+    assert len(list(Path("out/cells").iterdir())) == 1, "the finished cell, and nothing of the other"
+    monkeypatch.setattr(evaluation, "measure", whole)
+    assert run("evaluate", "DIR", "-o", "out", *QUICK, "--epsilons", 4) == 0
+    assert len(learning) == 3
+
+
+def test_a_folder_is_one_painter(learning):
+    paint("DIR/vincent/a.png", seed=1), paint("DIR/vincent/b.png", size=(70, 99), seed=2), paint("DIR/c.png", "L")
+    Path("prompts.txt").write_text("a painting in the style of {}\na boat in {}\n")
+    assert run("evaluate", "DIR", "-o", "DIR/out", *QUICK, "--epsilons", "4") == 0
+    assert len(learning) == 2
+    assert run("evaluate", "DIR", "-o", "DIR/out", *QUICK, "--epsilons", "4") == 0
+    assert len(learning) == 2, "what was written into DIR is no painter"
+
+
+def test_rows_are_what_they_say(tiny, painting):
+    settings = EvaluationSettings(
+        (8,), ("advdm",), 1, Settings(steps=2, step_size=4),
+        MimicrySettings(InversionSettings(steps=2, vectors=1, batch=1), ("a {}", "a boat"), sampling_steps=2),
+    )  # fmt: skip
+    ticks = []
+    found = experiment([painting], 0, tiny, Judge(), settings, lambda: ticks.append(1))
+    assert len(ticks) == settings.ticks(1) == 2 + 2 + 4
+    rows = {(row.side, row.epsilon): row for row in found.rows}
+    assert list(rows) == list(found.pictures) == [(UNSEEN, 0), (ORIGINAL, 0), (RANDOM, 8), ("advdm", 8)]
+    assert all(pictures.shape == (2, 3, 64, 64) for pictures in found.pictures.values())
+    for side, (copy,) in found.copies.items():
+        seen = compare(painting, copy)
+        assert seen.max_change == side[1]
+        assert rows[side].ssim == pytest.approx(seen.ssim)
+        assert rows[side].psnr == (pytest.approx(seen.psnr) if side[1] else None)
+        assert rows[side].noise_error == pytest.approx(noise_error(copy, tiny))
+    nothing = rows[UNSEEN, 0]
+    assert (nothing.noise_error, nothing.psnr, nothing.ssim) == (None, None, None)
+    assert all(0 <= row.precision <= 1 and row.frechet >= 0 for row in found.rows)
+
+
+def test_random_noise_is_uniform_and_within_epsilon():
+    flat = Painting(np.full((100, 120, 3), 128, np.uint8))
+    noise = with_noise(flat, 8, 0).astype(int) - 128
+    values, counts = np.unique(noise, return_counts=True)
+    assert list(values) == list(range(-8, 9)) and counts.min() > 0.9 * noise.size / 17
+    assert not np.array_equal(noise, with_noise(flat, 8, 1).astype(int) - 128)
+    grey = with_noise(Painting(flat.levels, grey=True), 8, 0)
+    assert (grey == grey[..., :1]).all()
+    assert np.abs(with_noise(Painting(flat.levels * 0), 8, 0)).max() == 8, "clipped, not wrapped around"
+
+
+def row(side: str, epsilon: int, imitation: float | None) -> Row:
+    return Row(side, epsilon, imitation, 0.5, 1.0, 0.25)
+
+
+def test_table_names_its_spread_and_what_failed():
+    controls = [row(UNSEEN, 0, 0.0), row(ORIGINAL, 0, 100.0)]
+    cells = [
+        [*controls, row(RANDOM, 8, 90.0), row("advdm", 8, -0.2)],
+        [*controls, row(RANDOM, 8, 94.0), row("advdm", 8, 0.1)],
+        [row(UNSEEN, 0, None), row(ORIGINAL, 0, None), row(RANDOM, 8, None), row("advdm", 8, None)],
+    ]
+    text = markdown(tabulate(cells))
+    assert "| random noise 8 | 92 ± 3 | 0.500 ± 0.000 |" in text
+    assert "| advdm 8 | 0 ± 0 |" in text, "never -0"
+    assert "Imitation counts 2 cells" in text and "over 3 cells" in text and "bug" not in text
+    text = markdown(tabulate([[*controls, row(RANDOM, 8, 90.0), row("advdm", 8, 95.0)]]))
+    assert "**advdm 8 does no better than random noise: that is a bug.**" in text
+    assert "| advdm 8 | 95 | 0.500 | 1.0 | 0.25 |  |  |  |" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    (
+        (["DIR", "--epsilons", "4,99"], "Epsilon must lie between"),
+        (["DIR", "--epsilons", "4,,8"], "argument --epsilons"),
+        (["DIR", "--objectives", "advdm,magic"], "There is no objective 'magic'"),
+        (["DIR", "--seeds", "0"], "Seeds must lie between"),
+        (["DIR", "--inversion-steps", "0"], "Steps must lie between"),
+        (["DIR", "--prompts", "one.txt"], "at least two pictures"),
+        (["DIR", "-o", "DIR"], "The folder DIR holds the paintings"),
+        (["nowhere"], "nowhere is not a folder."),
+        (["empty"], "There is no picture in empty."),
+        (["bad"], "a.png is not a PNG"),
+    ),
+)
+def test_refused_in_one_line(pictures, arguments, words, capsys, monkeypatch):
+    monkeypatch.setattr("advdm.model.load_model", lambda *_: pytest.fail("the model was loaded"))
+    Path("one.txt").write_text("a {}"), Path("empty").mkdir(), Path("bad").mkdir()
+    Path("bad/a.png").write_text("no picture")
+    before = written()
+    assert run("evaluate", *arguments) == 2
+    out, err = capsys.readouterr()
+    assert words in err and err.count("\n") == 1 and out == ""
+    assert written() == before and not Path("DIR_evaluation").exists()
+
+
+def test_without_matplotlib_it_is_one_sentence(pictures, capsys, monkeypatch):
+    monkeypatch.setattr("advdm.tables.find_spec", lambda _: None)
+    assert run("evaluate", "DIR") == 2
+    assert capsys.readouterr().err == "The plot needs matplotlib, which is not installed: pip install matplotlib\n"
+
+
+def test_defaults_are_those_of_the_library():
+    options = cli.parser().parse_args(["evaluate", "DIR"])
+    defaults = EvaluationSettings(
+        options.epsilons, options.objectives, options.seeds,
+        Settings(steps=options.steps, samples=options.samples, step_size=options.step_size),
+        cli.mimicry_settings(options, options.inversion_steps),
+    )  # fmt: skip
+    assert defaults == EvaluationSettings()
+
+
+def test_settings_out_of_range():
+    for change in ({"epsilons": (0,)}, {"objectives": ("magic",)}, {"seeds": 1.5}):
+        with pytest.raises(SettingsError):
+            EvaluationSettings(**change)
+    assert issubclass(SettingsError, AdvDMError)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_cells(pictures):
+    """Under --multi_gpu, which needs no card; with --cpu, accelerate starts one process whatever --num_processes is."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [*launch, "-m", "advdm", "evaluate", "DIR", "-o", "two", "--device", "cpu", *QUICK]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| learned from |") == 1, "only the main process writes the tables"
+    assert run("evaluate", "DIR", "-o", "one", *QUICK) == 0
+    for name in ("evaluation.csv", "evaluation.md"):
+        assert Path("two", name).read_bytes() == Path("one", name).read_bytes()
+    assert sorted(path.name for path in Path("two/cells").iterdir()) == sorted(os.listdir("one/cells"))

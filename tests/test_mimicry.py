@@ -1,0 +1,94 @@
+"""The experiment's contract: all sides learn alike, and the verdict is right whichever way it fell."""
+
+import pytest
+import torch
+
+from advdm.errors import SettingsError
+from advdm.inversion import InversionSettings, invert
+from advdm.mimicry import (
+    MimicrySettings,
+    judge_imitations,
+    middle_square,
+    mimicry_steps,
+    pixels_of,
+    repaint_all,
+)
+from advdm.paintings import Painting
+
+SETTINGS = MimicrySettings(
+    InversionSettings(steps=3, vectors=2, batch=2), ("a painting in the style of {}", "a boat in {}"), sampling_steps=4
+)
+
+
+class Ruler:
+    """A judge for whom the style of a picture is how bright it is."""
+
+    def style(self, pictures):
+        return pictures.mean((1, 2, 3))[:, None]
+
+
+def verdict(baseline, original, protected):
+    """Of flat pictures that are so far from the wanted black."""
+    wanted, *sides = (torch.full((2, 3, 8, 8), level) for level in (0.0, baseline, original, protected))
+    return judge_imitations(Ruler(), wanted, *sides)
+
+
+def test_steps_are_those_of_the_inversion_side_by_side(tiny, painting):
+    other = Painting(255 - painting.levels)
+    steps = list(mimicry_steps(tiny, [[painting], [other, painting], [painting]], SETTINGS))
+    sets = [[pixels_of(one) for one in side] for side in ([painting], [other, painting], [painting])]
+    *_, last = invert(tiny, sets, SETTINGS.inversion)
+    assert [step.number for step in steps] == [1, 2, 3]
+    assert steps[-1].losses == last.losses
+    words = [word.vectors for word in steps[-1].words]
+    assert all(torch.equal(mine, word.vectors) for mine, word in zip(words, last.words, strict=True))
+    torch.testing.assert_close(words[0], words[2])
+    assert not torch.allclose(words[0], words[1])
+
+
+@pytest.mark.parametrize(
+    "distances, scale, opening",
+    (
+        ((0.8, 0.4, 0.8), 0, "Protected: "),
+        ((0.8, 0.4, 0.9), -25, "Protected: "),
+        ((0.8, 0.4, 0.65), 37.5, "Protected: "),
+        ((0.8, 0.4, 0.6), 50, "Partly protected: "),
+        ((0.8, 0.4, 0.45), 87.5, "Not protected: "),
+        ((0.8, 0.4, 0.3), 125, "Not protected: "),
+    ),
+)
+def test_verdict(distances, scale, opening):
+    found = verdict(*distances)
+    assert (found.baseline, found.original, found.protected) == pytest.approx(distances)
+    assert found.imitation == pytest.approx(scale, abs=1e-3)
+    assert found.sentence.startswith(opening)
+    assert f" {round(found.imitation)}," in found.sentence and "-0," not in found.sentence
+
+
+@pytest.mark.parametrize("original", (0.8, 0.9, 0.79))
+def test_nothing_can_be_said_where_the_original_taught_nothing(original):
+    found = verdict(0.8, original, 0.1)
+    assert found.imitation is None
+    assert found.sentence.startswith("Nothing can be said")
+
+
+def test_the_middle_square_is_the_middle(painting):
+    square = middle_square(painting, 70)
+    assert square.shape == (1, 3, 70, 70)
+    torch.testing.assert_close(square, pixels_of(painting)[..., 10:80], atol=1e-6, rtol=0)
+
+
+def test_repainting_repeats_and_follows_the_painting(tiny, painting):
+    settings = MimicrySettings(prompts=SETTINGS.prompts, count=2, sampling_steps=4, strength=0.5)
+    other = Painting(255 - painting.levels)
+    first, again, changed = (repaint_all(tiny, side, settings) for side in ([painting], [painting], [other]))
+    assert first.shape == (4, 3, 64, 64)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, changed)
+    assert torch.equal(repaint_all(tiny, [painting, other], settings)[2:], changed[2:]), "paintings are taken in turn"
+
+
+@pytest.mark.parametrize("change", ({"strength": 0.01}, {"strength": 1.1}, {"strength": float("nan")}, {"count": 0}))
+def test_settings_out_of_range(change):
+    with pytest.raises(SettingsError):
+        MimicrySettings(**change)

@@ -1,0 +1,150 @@
+"""The half of the Mimicry tab that works with the model; on ZeroGPU it runs in another process."""
+
+import functools
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import spaces
+import torch
+from PIL import Image
+from torch import Tensor
+
+from advdm import Painting, SettingsError, read_painting
+from advdm.inversion import Word
+from advdm.judge import Judge
+from advdm.mimicry import (
+    MimicrySettings,
+    Verdict,
+    imitate,
+    imitate_unseen,
+    judge_imitations,
+    mimicry_steps,
+    pixels_of,
+    reference,
+)
+from ui.shared import MODEL, said
+
+SIDES = ("original", "protected")
+QUICK_STEPS = 8
+"""Sampling steps of the pictures that are painted while the imitators still learn."""
+TRAIL = 6
+"""How many of those stay on the page, the newest first."""
+MOST_PIXELS = 50_000_000
+"""Of the pictures of one side, together."""
+STEP_SECONDS, PICTURE_SECONDS, FILES_SECONDS = 0.2, 1.2, 15
+"""Guesses for ZeroGPU: one step of both imitators and one picture on Stable Diffusion; reading, judging, writing."""
+
+Picture = tuple[str, str]
+"""A file and its caption."""
+
+
+@functools.cache
+def judge() -> Judge:
+    return Judge()
+
+
+def gpu_seconds(originals: list[str], protecteds: list[str], settings: MimicrySettings, folder: str, stop: str) -> int:
+    """What one experiment asks of ZeroGPU; takes what `experiment` takes."""
+    return zero_seconds(settings.inversion.steps, pictures_of(settings))
+
+
+def zero_seconds(steps: float, pictures: float) -> int:
+    return FILES_SECONDS + round(STEP_SECONDS * steps + PICTURE_SECONDS * pictures)
+
+
+def pictures_of(settings: MimicrySettings) -> int:
+    """Both imitators and the baseline paint each prompt `count` times."""
+    return 3 * settings.count * len(settings.prompts)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where an experiment stands: both losses of every step, and what both imitators and the baseline painted."""
+
+    losses: list[tuple[float, ...]]
+    pictures: tuple[list[Picture], ...]
+    words: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+
+
+@spaces.GPU(duration=gpu_seconds)
+def experiment(
+    originals: list[str], protecteds: list[str], settings: MimicrySettings, folder: str, stop: str
+) -> Iterator[Moment]:
+    """Both imitators learn and paint, and the judge speaks. Only files and small values go in and out.
+
+    After Stop each of them still paints the first prompt with what it has learned, and the judge is silent.
+    """
+    with said():
+        sides = [read_side(originals), read_side(protecteds)]
+        losses, words = yield from learn(sides, settings, folder, stop)
+        files = tuple(
+            str(word.save(f"{folder}/{side}_learned_embeds.safetensors"))
+            for side, word in zip(SIDES, words, strict=True)
+        )
+        made: tuple[list[Tensor], ...] = ([], [], [])
+        shown: tuple[list[Picture], ...] = ([], [], [])
+        for number, (order, caption) in enumerate(orders(settings)):
+            if number and os.path.exists(stop):
+                break
+            painted = [*(imitate(MODEL, word, order) for word in words), imitate_unseen(MODEL, order)]
+            for side, picture in enumerate(painted):
+                made[side].append(picture)
+                shown[side].append((write_tensor(picture, f"{folder}/painted{number}-{side}.png"), caption))
+            yield Moment(losses, shown, files)
+        if not os.path.exists(stop):
+            wanted = reference(MODEL, [pixels_of(painting) for painting in sides[0]], settings.seed)
+            original, protected, baseline = map(torch.cat, made)
+            verdict = judge_imitations(judge(), wanted, baseline, original, protected)
+            yield Moment(losses, shown, files, verdict)
+
+
+def learn(
+    sides: Sequence[Sequence[Painting]], settings: MimicrySettings, folder: str, stop: str
+) -> Generator[Moment, None, tuple[list[tuple[float, ...]], tuple[Word, ...]]]:
+    """Every second and at the end, also of a stopped run, with quick pictures; returns losses and words."""
+    losses: list[tuple[float, ...]] = []
+    trail: tuple[list[Picture], ...] = ([], [], [])  # of the baseline there is none
+    quick, _ = next(orders(replace(settings, sampling_steps=QUICK_STEPS)))
+    due = picture_due = 0.0
+    for step in mimicry_steps(MODEL, sides, settings):
+        losses.append(step.losses)
+        if os.path.exists(stop):
+            break
+        if (now := time.monotonic()) >= picture_due:
+            for side, word in enumerate(step.words):
+                path = write_tensor(imitate(MODEL, word, quick), f"{folder}/step{step.number}-{side}.webp")
+                trail[side][:] = [(path, f"step {step.number}"), *trail[side][: TRAIL - 1]]
+            cost = time.monotonic() - now
+            due, picture_due = 0.0, now + max(2, 6 * cost)  # so that watching does not become most of the work
+        if now >= due:
+            yield Moment(losses, trail)
+            due = time.monotonic() + 1
+    yield Moment(losses, trail)
+    return losses, step.words
+
+
+def orders(settings: MimicrySettings) -> Iterator[tuple[MimicrySettings, str]]:
+    """The settings for every single picture, and its caption, which leaves out what the prompts have in common."""
+    for prompt in settings.prompts:
+        subject = prompt.removesuffix(" in the style of {}").replace("a painting of ", "").replace("{}", "*")
+        for seed in range(settings.seed, settings.seed + settings.count):
+            yield replace(settings, prompts=(prompt,), count=1, seed=seed), f"{subject}, seed {seed}"
+
+
+def read_side(paths: Sequence[str]) -> list[Painting]:
+    """The paintings that one imitator learns from. Raises SettingsError where they are too much for one visitor."""
+    paintings: list[Painting] = []
+    for path in paths:
+        paintings.append(read_painting(path))
+        if sum(width * height for width, height in (painting.size for painting in paintings)) > MOST_PIXELS:
+            raise SettingsError(f"Together the pictures of one side may have {MOST_PIXELS // 10**6} million pixels.")
+    return paintings
+
+
+def write_tensor(pictures: Tensor, path: str) -> str:
+    """Write the first of (N, 3, H, W) pictures in [0, 1]."""
+    Image.fromarray(pictures[0].permute(1, 2, 0).mul(255).round().byte().cpu().numpy()).save(path, quality=90)
+    return path
