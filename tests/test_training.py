@@ -236,7 +236,7 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
 def test_the_denoiser_trains_and_resumes(tmp_path: Path) -> None:
     latents = torch.randn((4, 8, 4, 4), generator=torch.Generator().manual_seed(0)).half()
     source = Captioned(latents, lambda i, rng: f"a painting of {list(SUBJECTS)[i]}")
-    options = argparse.Namespace(seed=0, steps=2, batch=2, learning_rate=1e-3, bf16=False, work=tmp_path)
+    options = argparse.Namespace(seed=0, steps=2, batch=2, learning_rate=1e-3, bf16=False, work=tmp_path, start=None)
     tokenizer = new_tokenizer(all_words())
     trained, resumed = (train(source, source, tokenizer, options).state_dict() for _ in range(2))
     assert all(torch.equal(trained[name], resumed[name]) for name in trained)

@@ -235,6 +235,7 @@ def main() -> None:
     real = captioned_views(pictures, autoencoder, options.work / "real_latents.pt", options.seed)
     tokenizer = new_tokenizer(all_words())
     model = train(painted, real, tokenizer, options)
+    autoencoder.register_to_config(_name_or_path="")  # else the folder of this machine is written down
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=model.text_encoder,
@@ -245,7 +246,10 @@ def main() -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(options.out, max_shard_size="9MB")
+    # Half the size on disk; not the text encoder, which transformers would load in the type it was saved in.
+    pipeline.unet.half()
+    pipeline.vae.half()
+    pipeline.save_pretrained(options.out, max_shard_size="9MB")
 
 
 if __name__ == "__main__":
