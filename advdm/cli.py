@@ -420,7 +420,8 @@ def paint_sides(
 
 
 def progress(work: Iterable[Item], description: str, unit: str, total: int) -> Iterable[Item]:
-    return tqdm(work, description, total, unit=f" {unit}", leave=False, dynamic_ncols=True, disable=None)
+    bar: Iterable[Item] = tqdm(work, description, total, unit=f" {unit}", leave=False, dynamic_ncols=True, disable=None)
+    return bar
 
 
 def visibility(originals: Sequence[Painting], copies: Sequence[Painting]) -> Report:

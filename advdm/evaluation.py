@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import repeat
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,7 +130,8 @@ def with_noise(painting: Painting, epsilon: int, seed: int) -> np.ndarray:
     """The control: levels (H, W, 3) uint8 with uniform random noise up to ±epsilon, grey where the painting is."""
     shape = (*painting.levels.shape[:2], 1 if painting.grey else 3)
     noise = np.random.default_rng([seed, epsilon]).integers(-epsilon, epsilon, shape, np.int16, endpoint=True)
-    return np.clip(painting.levels + noise, 0, LEVELS).astype(np.uint8)
+    noisy: np.ndarray = np.clip(painting.levels + noise, 0, LEVELS).astype(np.uint8)
+    return noisy
 
 
 def imitations(
@@ -175,7 +177,7 @@ def measure(
 
 def _copies_measured(
     paintings: Sequence[Painting], copies: Sequence[Painting], model: LatentDiffusion
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """The numbers of a row that are about what was learned from, means over the copies of the paintings."""
     if not copies:
         return {}

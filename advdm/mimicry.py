@@ -175,9 +175,9 @@ def style_distances(judge: Judge, wanted: Tensor, sides: Sequence[Tensor]) -> li
 
 def judge_imitations(judge: Judge, wanted: Tensor, baseline: Tensor, original: Tensor, protected: Tensor) -> Verdict:
     """Whether the protected copy kept the imitator from the style of the wanted pictures; (n, 3, S, S) each."""
-    distances = style_distances(judge, wanted, (baseline, original, protected))
-    scale = imitation(*distances)
-    return Verdict(*distances, scale, sentence(scale))
+    unseen, learned, hindered = style_distances(judge, wanted, (baseline, original, protected))
+    scale = imitation(unseen, learned, hindered)
+    return Verdict(unseen, learned, hindered, scale, sentence(scale))
 
 
 def sentence(scale: float | None) -> str:
