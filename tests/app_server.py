@@ -34,3 +34,8 @@ def url() -> str:
     module = app()
     _, address, _ = module.demo.launch(**module.LAUNCH, prevent_thread_lock=True, quiet=True)
     return str(address)
+
+
+def results() -> set[Path]:
+    """Every protected file that runs have left so far."""
+    return set(Path(os.environ["GRADIO_TEMP_DIR"]).glob("tmp*/*_protected.png"))

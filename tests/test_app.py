@@ -111,15 +111,12 @@ class TestHandler:
     def test_stop_gives_the_result_so_far(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
         shared.begin(VISITOR)
         shows = tab.show_protection(file, 8, 500, 1, 0, "advdm", 0, VISITOR)
-        next(shows), next(shows)
+        next(shows), next(shows)  # step 1 is shown
         shared.press_stop(VISITOR)
-        start = time.monotonic()
         *_, last = shows
-        assert time.monotonic() - start < 2
         shared.finish(VISITOR)
-        steps = last.report["steps"]
-        assert last.status == f"Stopped after {steps} steps."
-        assert 1 <= steps < 500
+        assert last.status == "Stopped after 2 steps."
+        assert last.report["steps"] == 2
         assert 0 < compare(read_painting(file), read_painting(last.protected["value"])).max_change <= 8
 
     def test_stop_while_waiting(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
@@ -139,11 +136,9 @@ class TestHandler:
         levels = np.random.default_rng(0).integers(0, 256, (300, 2100, 3), np.uint8)
         file = write_painting(levels, Painting(levels), tmp_path / "wide.png")
         *_, last = run(tab, str(file), steps=1)
-        assert "reduced to 2000 pixels; the download has the full size" in last.numbers
+        assert "reduced to 2000 pixels" in last.numbers and "middle at 100 %" in last.numbers
         assert Image.open(last.slider[0]).size == Image.open(last.slider[1]).size == (2000, 286)
-        detail, caption = last.details[0]
-        assert caption == "Original, middle at 100 %"
-        assert np.array_equal(pixels(detail), levels[:, 50:2050])
+        assert np.array_equal(pixels(last.details[0][0]), levels[:, 50:2050])
         assert Image.open(last.protected["value"]).size == (2100, 300)
 
     def test_alpha_and_notes(self, tab: ModuleType, tmp_path: Path) -> None:
@@ -234,10 +229,10 @@ class TestApi:
         long = client.submit(handle_file(file), steps=500, samples=16, api_name="/protect")
         while not long.outputs():
             time.sleep(0.05)
+        before = app_server.results()
         long.cancel()
-        start = time.monotonic()
         client.predict(handle_file(file), steps=1, api_name="/protect")
-        assert time.monotonic() - start < 5
+        assert len(app_server.results() - before) == 1  # the long run never came to its end
 
 
 class TestStrangers:

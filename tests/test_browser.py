@@ -1,7 +1,6 @@
 """The app as a visitor meets it, in Debian's chromium. Screenshots go to ./screenshots."""
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -80,11 +79,18 @@ class Visit:
         expect(self.page.get_by_label("Status")).to_have_value(re.compile(status))
 
     def set(self, name: str, value: int) -> None:
-        if not self.page.get_by_label(f"number input for {name}").is_visible():
-            self.page.get_by_role("button", name="Advanced").click()
+        """Type a number, again if need be: a field that has only just appeared may still forget it."""
         box = self.page.get_by_label(f"number input for {name}")
-        box.fill(str(value))
-        box.press("Enter")
+        if not box.is_visible():
+            self.page.get_by_role("button", name="Advanced").click()
+        slider = self.page.get_by_label(f"range slider for {name}")
+        for _ in range(10):
+            box.fill(str(value))
+            box.press("Enter")
+            self.page.wait_for_timeout(300)
+            if box.input_value() == slider.input_value() == str(value):
+                return
+        raise AssertionError(f"{name} does not take {value}")
 
     def take(self, name: str) -> None:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
@@ -114,6 +120,21 @@ def largest_change(original: Path, protected: Path) -> int:
     return int(np.abs(a - b).max())
 
 
+def slides(page: Page, painting: Path) -> None:
+    """Both pictures are shown at full resolution, and the handle between them follows the mouse."""
+    pictures = page.locator("img.preview")
+    expect(pictures).to_have_count(2)
+    for picture in pictures.all():
+        expect(picture).to_have_js_property("naturalWidth", Image.open(painting).width)
+    handle = page.get_by_test_id("slider")
+    box = handle.bounding_box()
+    handle.hover()
+    page.mouse.down()
+    page.mouse.move(box["x"] + 150, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    assert handle.bounding_box()["x"] > box["x"] + 50
+
+
 def test_whole_way(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     visit.take("start")
@@ -123,8 +144,7 @@ def test_whole_way(visit: Visit, tmp_path: Path) -> None:
     visit.protect.click()
     visit.says("^Done after 25 steps")
     expect(page.get_by_text("Largest change 4 of 255 levels")).to_be_visible()
-    pictures = page.locator(".slider-wrap img, [data-testid='imageslider'] img")
-    expect(pictures.first).to_be_visible()
+    slides(page, HARVEST)
     visit.take("result")
     path = visit.saved(tmp_path)
     assert path.name == "harvest_protected.png"
@@ -133,6 +153,8 @@ def test_whole_way(visit: Visit, tmp_path: Path) -> None:
     for name in ("The change", "Loss", "Report"):
         page.get_by_role("tab", name=name).click()
         expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+        if name == "Loss":
+            expect(page.locator(".marks")).to_be_visible()
         visit.take(name.lower().replace(" ", "_"))
     assert visit.foreign == set()
 
@@ -192,10 +214,8 @@ def test_stop(visit: Visit, tmp_path: Path) -> None:
     visit.protect.click()
     visit.says("^Step .* left")
     visit.take("running")
-    start = time.monotonic()
     visit.page.get_by_role("button", name="Stop").click()
-    visit.says("^Stopped after")
-    assert time.monotonic() - start < 5  # 2 s on a quiet machine
+    visit.says(r"^Stopped after \d+ steps")
     expect(visit.protect).to_be_enabled()
     assert 0 < largest_change(app_server.EXAMPLES / "church_at_auvers.webp", visit.saved(tmp_path)) <= 8
 
@@ -208,12 +228,13 @@ def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit) -> None:
     other.says("^Ready")
     other.protect.click()
     other.says("^Step")
+    before = app_server.results()
     other.page.close()
     visit.choose(HARVEST)
+    visit.says("^Ready")
     visit.protect.click()
-    start = time.monotonic()
-    visit.says("^(Step|Done)")
-    assert time.monotonic() - start < 10
+    visit.says("^Done")
+    assert len(app_server.results() - before) == 1  # the other run never came to its end
 
 
 def test_keyboard_only(visit: Visit) -> None:

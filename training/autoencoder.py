@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
 from training.pictures import Pictures, load_pictures, random_crops, real_views, to_signed
 
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 12
 POSTERIOR_STD = 0.1
 """The decoder learns from mean + 0.1 noise; the exported posterior has exactly this standard deviation."""
 BATCH_PIXELS = 8 * 64 * 64
@@ -260,7 +260,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     pictures = load_pictures(arguments.painted, arguments.paintings)
-    real, _, _ = real_views(pictures, 30 * len(pictures.real), 160, arguments.seed)
+    real, _, _ = real_views(pictures, 60 * len(pictures.real), 160, arguments.seed)
     common = (pictures, real, arguments.work)
     model = train_reconstruction(*common, arguments.steps, arguments.seed, arguments.bf16)
     model = train_sharp(model, *common, arguments.sharp_steps, arguments.seed, arguments.bf16)

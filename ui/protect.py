@@ -129,14 +129,13 @@ def write_seen(levels: np.ndarray, path: str) -> str:
 
 def write_details(original: Painting, protected: Painting, folder: Path) -> list[tuple[str, str]]:
     """Both pictures and their difference, pixel by pixel; of a large painting the middle. Paths with captions."""
-    where = ", middle at 100 %" if is_large(original) else ""
     opaque = replace(original, alpha=None)
     before, after = middle(original.levels), middle(protected.levels)
     change = np.clip(128 + AMPLIFIED * (after.astype(np.int16) - before), 0, 255).astype(np.uint8)
     return [
-        (write_picture(before, opaque, folder / "original_detail.png"), f"Original{where}"),
-        (write_picture(after, opaque, folder / "protected_detail.png"), f"Protected{where}"),
-        (write_picture(change, Painting(change), folder / "change.png"), f"Change x {AMPLIFIED}, grey = none{where}"),
+        (write_picture(before, opaque, folder / "original_detail.png"), "Original"),
+        (write_picture(after, opaque, folder / "protected_detail.png"), "Protected"),
+        (write_picture(change, Painting(change), folder / "change.png"), f"Change x {AMPLIFIED}"),
     ]
 
 
@@ -195,7 +194,6 @@ def show_protection(
             slider=(before, before),
             seen=None,
             details=None,
-            curve=None,
             welcome=gr.update(visible=False),
             results=gr.update(visible=True),
         )
@@ -217,6 +215,7 @@ def show_protection(
             slider=(before, write_picture(protected.levels, protected, folder / "protected.png")),
             seen=list(zip(moment.seen, ("Original", "Protected"), strict=True)),
             details=write_details(original, protected, folder),
+            curve=curve_of(moment.losses),  # again, or a tab that was never opened cannot draw it
             pair=(painting, moment.protected),
         )
 
@@ -303,10 +302,10 @@ def numbers_line(comparison: Comparison, seconds: float) -> str:
 
 def notes_on(painting: Painting) -> str:
     """What the painter should know about this picture."""
-    reduced = (
-        f"Shown here reduced to {SHOWN_SIDE} pixels; the download has the full size." if is_large(painting) else ""
-    )
-    return " ".join((*painting.notes, reduced)).strip()
+    if not is_large(painting):
+        return " ".join(painting.notes)
+    reduced = f"Shown reduced to {SHOWN_SIDE} pixels, and under 'The change' its middle at 100 %."
+    return " ".join((*painting.notes, reduced, "The download has the full size."))
 
 
 def curve_of(losses: list[float]) -> pd.DataFrame:
@@ -391,6 +390,9 @@ def build_protect_tab() -> gr.State:
                     seen = picture_gallery("What the model sees", columns=2)
                 with gr.Tab("The change"):
                     details = picture_gallery("Pixel by pixel", columns=3)
+                    gr.Markdown(
+                        f"Click a picture to enlarge it. The change is shown {AMPLIFIED} times; grey is no change."
+                    )
                 with gr.Tab("Loss"):
                     curve = gr.LinePlot(
                         x="step",
