@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 
 from advdm import cli
+from advdm.commands import mimic, protect
+from advdm.commands.shared import mimicry_settings
 from advdm.inversion import load_word
 from advdm.metrics import compare
 from advdm.mimicry import MimicrySettings
@@ -148,7 +150,7 @@ def test_alone_and_bad_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_same_stems_do_not_collide() -> None:
     sources = [paint(name, seed=i) for i, name in enumerate(["h.png", "h.jpg", "x/h.jpg", "x/H.JPG", "h.webp"])]
-    targets = cli.plan_targets(sources, Path("out"))
+    targets = protect.plan_targets(sources, Path("out"))
     assert [target.name for target in targets.values()] == [
         "h_protected.png",
         "h_jpg_protected.png",
@@ -156,7 +158,7 @@ def test_same_stems_do_not_collide() -> None:
         "H_JPG_3_protected.png",
         "h_webp_protected.png",
     ]
-    assert cli.plan_targets(sources[2:3], None) == {sources[2]: Path("x/h_protected.png")}
+    assert protect.plan_targets(sources[2:3], None) == {sources[2]: Path("x/h_protected.png")}
 
 
 def test_an_input_is_never_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
@@ -497,10 +499,10 @@ def test_pairs_go_by_name() -> None:
         (Path(f"shed/{stem}"), Path(f"shed/{copy}_protected.png"))
         for stem, copy in (("a.png", "a"), ("a_b.jpg", "a_b"))
     ]
-    assert cli.find_pairs(Path("shed"), Path("shed")) == expected
+    assert mimic.find_pairs(Path("shed"), Path("shed")) == expected
     paint("copies/1.png"), paint("copies/2.png")
-    assert [copy.name for _, copy in cli.find_pairs(Path("shed"), Path("copies"))] == ["1.png", "2.png"]
-    assert cli.find_pairs(Path("shed/a.png"), Path("copies/1.png")) == [(Path("shed/a.png"), Path("copies/1.png"))]
+    assert [copy.name for _, copy in mimic.find_pairs(Path("shed"), Path("copies"))] == ["1.png", "2.png"]
+    assert mimic.find_pairs(Path("shed/a.png"), Path("copies/1.png")) == [(Path("shed/a.png"), Path("copies/1.png"))]
 
 
 @pytest.mark.parametrize(
@@ -548,4 +550,4 @@ def test_mimic_stopped_or_failing_leaves_nothing(
 
 def test_mimic_defaults_are_those_of_the_library() -> None:
     options = cli.parser().parse_args(["mimic", "a.png", "b.png", "-o", "out"])
-    assert cli.mimicry_settings(options, options.steps, options.seed, options.strength) == MimicrySettings()
+    assert mimicry_settings(options, options.steps, options.seed, options.strength) == MimicrySettings()

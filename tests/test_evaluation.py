@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from advdm import cli, evaluation
+from advdm.commands.shared import mimicry_settings
 from advdm.errors import AdvDMError, SettingsError
 from advdm.evaluation import EvaluationSettings, experiment, noise_error, with_noise
 from advdm.inversion import InversionSettings
@@ -206,7 +207,7 @@ def test_defaults_are_those_of_the_library():
     defaults = EvaluationSettings(
         options.epsilons, options.objectives, options.seeds,
         Settings(steps=options.steps, samples=options.samples, step_size=options.step_size),
-        cli.mimicry_settings(options, options.inversion_steps),
+        mimicry_settings(options, options.inversion_steps),
     )  # fmt: skip
     assert defaults == EvaluationSettings()
 

@@ -1,0 +1,203 @@
+"""python -m advdm mimic: the same imitator on originals and on protected copies."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeVar
+
+from tqdm import tqdm
+
+from advdm.commands.shared import (
+    Report,
+    add_command,
+    add_imitator,
+    add_machine,
+    check_apart,
+    check_report,
+    machine,
+    mimicry_settings,
+    read_aloud,
+    write_report,
+)
+from advdm.errors import AdvDMError
+from advdm.files import make_folder, reason, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advdm.commands.shared import Commands
+    from advdm.inversion import Word
+    from advdm.mimicry import MimicrySettings
+    from advdm.model import LatentDiffusion
+    from advdm.paintings import Painting
+
+Item = TypeVar("Item")
+
+
+def add(commands: Commands) -> None:
+    text = "Imitate a painter from originals and from their protected copies, side by side, and say how near each came."
+    command = add_command(commands, "mimic", text, mimic)
+    add = command.add_argument
+    add("original", metavar="ORIGINAL", type=Path, help="a painting, or a folder of paintings by one painter")
+    add("protected", metavar="PROTECTED", type=Path, help="its protected copy, or a folder of theirs")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for pictures, words and report.json")
+    add_machine(command)
+    add("--steps", type=int, default=200, metavar="N", help="steps of textual inversion")
+    add_imitator(command)
+    add("--seed", type=int, default=0, metavar="N", help="of the learning, and of the first picture of each prompt")
+    add("--strength", type=float, metavar="S", help="also paint over the originals and copies, this much (0 to 1)")
+    add("--report", type=Path, metavar="FILE.json", help="another copy of report.json")
+
+
+def mimic(options: argparse.Namespace) -> int:
+    """Learn a word from each side, paint the same prompts with each and without, and judge; then write everything."""
+    from advdm.evaluation import noise_error
+    from advdm.judge import Judge
+    from advdm.mimicry import judge_imitations, pixels_of, reference, style_distances
+    from advdm.model import choose_device, load_model
+
+    settings = mimicry_settings(options, options.steps, options.seed, options.strength)
+    device = choose_device(options.device)
+    pairs = find_pairs(options.original, options.protected)
+    sources = [path for pair in pairs for path in pair]
+    check_apart(options.output, [source.parent for source in sources])
+    if options.report:
+        check_report(options.report, sources)
+    originals, copies = ([read_aloud(path) for path in side] for side in zip(*pairs, strict=True))
+    model = load_model(options.model, device)
+    start = time.perf_counter()
+    words = learn_words(model, (originals, copies), settings)
+    pictures = paint_sides(model, (originals, copies), words, settings)
+    judge, wanted = Judge(), reference(model, [pixels_of(painting) for painting in originals], settings.seed)
+    verdict = judge_imitations(judge, wanted, pictures["unseen"], pictures["original"], pictures["protected"])
+    report = {
+        "model": model.name,
+        **asdict(settings),
+        **machine(model),
+        "seconds": round(time.perf_counter() - start, 2),
+        "original": [str(original) for original, _ in pairs],
+        "protected": [str(copy) for _, copy in pairs],
+        **visibility(originals, copies),
+        "noise_error": {
+            "original": mean(noise_error(painting, model) for painting in originals),
+            "protected": mean(noise_error(painting, model) for painting in copies),
+        },
+        "style_distance": dict(zip(pictures, style_distances(judge, wanted, list(pictures.values())), strict=True)),
+        "verdict": asdict(verdict),
+    }
+    write_mimicry(options.output, pictures, words, report, settings)
+    if options.report:
+        write_report(options.report, report)
+    print(f"{verdict.sentence} See {options.output / 'sheet.png'}.")
+    return 0
+
+
+def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
+    """Each original with its copy, by name, or in their order where the names do not tell."""
+    from advdm.paintings import find_paintings
+
+    originals = find_paintings([original])
+    # A folder may hold the copies beside the originals, or only copies, which find_paintings passes over.
+    copies = sorted(protected.glob("[!.]*_protected.png")) if os.path.isdir(protected) else [protected]
+    copies = copies or find_paintings([protected])
+    for path, found in ((original, originals), (protected, copies)):
+        if not found:
+            raise AdvDMError(f"There is no picture in {shown(path)}.")
+    if len(originals) != len(copies):
+        raise AdvDMError(
+            f"There are {len(originals)} originals and {len(copies)} protected copies; each needs its own, or the "
+            "comparison is not fair."
+        )
+    by_name = {copy.stem.removesuffix("_protected"): copy for copy in copies}
+    named = [by_name[path.stem] for path in originals if path.stem in by_name]
+    return list(zip(originals, named if len(set(named)) == len(originals) else copies, strict=True))
+
+
+def learn_words(
+    model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: MimicrySettings
+) -> tuple[Word, ...]:
+    from advdm.mimicry import mimicry_steps
+
+    steps = mimicry_steps(model, sides, settings)
+    for step in progress(steps, "learning", "steps", settings.inversion.steps):
+        last = step
+    return last.words
+
+
+def paint_sides(
+    model: LatentDiffusion, sides: Sequence[Sequence[Painting]], words: Sequence[Word], settings: MimicrySettings
+) -> dict[str, Tensor]:
+    """What each side paints, by its name in files: (prompts x count, 3, S, S) each."""
+    from advdm.mimicry import imitate, imitate_unseen, repaint_all
+
+    names = ("original", "protected")
+    paint: dict[str, Callable[[], Tensor]] = {"unseen": lambda: imitate_unseen(model, settings)}
+    paint |= {name: partial(imitate, model, word, settings) for name, word in zip(names, words, strict=True)}
+    if settings.strength is not None:
+        paint |= {
+            f"{name}_repainted": partial(repaint_all, model, side, settings)
+            for name, side in zip(names, sides, strict=True)
+        }
+    return {name: make() for name, make in progress(paint.items(), "painting", "sides", len(paint))}
+
+
+def progress(work: Iterable[Item], description: str, unit: str, total: int) -> Iterable[Item]:
+    bar: Iterable[Item] = tqdm(work, description, total, unit=f" {unit}", leave=False, dynamic_ncols=True, disable=None)
+    return bar
+
+
+def visibility(originals: Sequence[Painting], copies: Sequence[Painting]) -> Report:
+    """max_change, psnr and ssim of the copies, means over all; None where a copy has another size or no change."""
+    from advdm.metrics import compare
+
+    pairs = list(zip(originals, copies, strict=True))
+    if any(original.size != copy.size for original, copy in pairs):
+        return {"max_change": None, "psnr": None, "ssim": None}
+    seen = [compare(*pair) for pair in pairs]
+    psnr = mean(one.psnr for one in seen)
+    return {
+        "max_change": max(one.max_change for one in seen),
+        "psnr": psnr if math.isfinite(psnr) else None,
+        "ssim": mean(one.ssim for one in seen),
+    }
+
+
+def write_mimicry(
+    output: Path, pictures: dict[str, Tensor], words: Sequence[Word], report: Report, settings: MimicrySettings
+) -> None:
+    """Pictures, sheet, words and report, which appear in the folder together."""
+    from advdm.sheets import picture, sheet, strip
+
+    columns = [prompt.replace("{}", "*") for prompt in settings.prompts for _ in settings.seeds]
+    with arriving(output) as folder:
+        for side, made in pictures.items():
+            for number, one in enumerate(made, 1):
+                picture(one).save(folder / f"{side}_{number:02}.png")
+        strips = {side.replace("_", " "): strip(made) for side, made in pictures.items()}
+        sheet(strips, columns).save(folder / "sheet.png")
+        for side, word in zip(("original", "protected"), words, strict=True):
+            word.save(folder / f"{side}.safetensors")
+        write_report(folder / "report.json", report)
+
+
+@contextmanager
+def arriving(output: Path) -> Iterator[Path]:
+    """A temporary folder whose files move into `output` if the block ends well, and go with it if it does not."""
+    make_folder(output)
+    try:
+        with TemporaryDirectory(prefix=".", dir=output) as folder:
+            yield Path(folder)
+            for path in sorted(Path(folder).iterdir()):
+                os.replace(path, output / path.name)
+    except OSError as error:
+        raise AdvDMError(f"The folder {shown(output)} cannot be written to: {reason(error)}.") from error
