@@ -12,7 +12,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from advdm.model import LatentDiffusion
-from training.autoencoder import POSTERIOR_STD, encode_mean, new_autoencoder, whiten
+from training.autoencoder import (
+    POSTERIOR_STD,
+    edge_strength_error,
+    encode_mean,
+    new_autoencoder,
+    train_sharp,
+    whiten,
+)
 from training.brushes import HELD_OUT_MANNERS, MANNERS
 from training.captions import (
     all_words,
@@ -43,7 +50,7 @@ from training.evaluate import (
     write_report,
 )
 from training.loop import Average, cosine, step_generators, training_steps
-from training.pictures import load_pictures, random_crops, real_views, to_signed, view_of_painting
+from training.pictures import VALIDATION, Pictures, load_pictures, random_crops, real_views, to_signed, view_of_painting
 from training.scenes import HELD_OUT_PALETTES, PALETTES, Scene, paint, paint_set, painted, random_scene
 from training.subjects import SUBJECTS
 
@@ -194,6 +201,25 @@ def test_whitening_changes_the_latents_but_no_decoded_picture(levels: np.ndarray
     assert torch.allclose(channels.mean(1), torch.zeros(len(channels)), atol=0.02)
     assert torch.allclose(posterior.std, torch.tensor(POSTERIOR_STD), atol=1e-6)
     assert torch.allclose(before, after, atol=0.01)
+
+
+def test_the_sharp_stage_leaves_the_encoder_and_moves_the_decoder(tmp_path: Path, levels: np.ndarray) -> None:
+    painted = np.resize(levels, (VALIDATION + 6, *levels.shape[1:]))
+    pictures = Pictures(painted, real=(), real_titles=(), scenes=())
+    torch.manual_seed(0)
+    start = new_autoencoder().requires_grad_(False).eval()
+    sharp = train_sharp(start, pictures, levels, tmp_path, steps=2, seed=0, bf16=False)
+    x = to_signed(levels)
+    with torch.no_grad():
+        assert torch.equal(encode_mean(sharp, x), encode_mean(start, x))
+        latents = encode_mean(start, x)
+        assert not torch.allclose(sharp.decode(latents).sample, start.decode(latents).sample)
+
+
+def test_edge_strength_is_how_rough_not_where() -> None:
+    stripes = torch.tensor([-1.0, 1.0]).repeat_interleave(2).repeat(8).expand(1, 3, 32, 32)
+    assert edge_strength_error(stripes, stripes.roll(2, -1)) < 0.05
+    assert edge_strength_error(stripes, stripes / 2) > 0.2
 
 
 # Loop

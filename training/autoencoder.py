@@ -1,15 +1,17 @@
-"""Train atelier's autoencoder: a PCA start, then reconstruction, then a patch discriminator for sharpness.
+"""Train atelier's autoencoder: a PCA start, then reconstruction, then a sharp decoder for the finished latents.
 
     python -m training.autoencoder --painted DIR --paintings DIR --work DIR --out advdm/atelier/vae
 
 Three ideas, each measured in README.md:
 - The encoder first regresses on the whitened PCA code of 8x8 blocks, so that no latent channel is born dead.
 - Crops grow from 32 to 128 px: small ones teach colour and edges many times faster.
-- Feature matching on a patch discriminator (the perceptual loss of Stable Diffusion's autoencoder, without
-  a foreign network) makes the decoder paint texture instead of fog.
+- Once the encoder is finished, the decoder alone learns to paint texture instead of fog: from a patch
+  discriminator with feature matching (the perceptual loss of Stable Diffusion's autoencoder, without a foreign
+  network), and from the strength of edges around each place.
 """
 
 import argparse
+import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ BATCH_PIXELS = 8 * 64 * 64
 CROP_SIZES = ((0.35, 32), (0.8, 64), (1.0, 128))
 """(up to this share of the steps, crop size) of the reconstruction stage."""
 SHARP_CROP_SIZES = ((0.75, 64), (1.0, 128))
+REAL_VIEWS_EACH = 60
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -98,6 +101,15 @@ def gradient_difference(a: Tensor, b: Tensor) -> Tensor:
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
+def edge_strength_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference of the gradient magnitudes averaged over 8x8 places: how rough, not where exactly."""
+    strengths = []
+    for pictures in (a, b):
+        across, down = pictures.diff(dim=-1)[..., :-1, :], pictures.diff(dim=-2)[..., :-1]
+        strengths.append(F.avg_pool2d((across.square() + down.square() + 1e-6).sqrt(), 8, stride=4))
+    return F.l1_loss(*strengths)
+
+
 def block_mean_error(a: Tensor, b: Tensor) -> Tensor:
     return (F.avg_pool2d(a, 8) - F.avg_pool2d(b, 8)).abs().mean()
 
@@ -163,14 +175,19 @@ def train_reconstruction(
 def train_sharp(
     start: AutoencoderKL, pictures: Pictures, real: np.ndarray, work: Path, steps: int, seed: int, bf16: bool
 ) -> AutoencoderKL:
-    """Second stage: 0.5 L1 + block means + 0.3 feature matching + 0.08 hinge loss of a patch discriminator."""
+    """Second stage, decoder only: pixels, edge strength, and feature matching and hinge loss of a discriminator.
+
+    The encoder stays as it is, so a denoiser of its latents can be trained before, after or meanwhile.
+    """
     painted = pictures.training_painted()
     torch.manual_seed(seed)
-    model = new_autoencoder()
-    model.load_state_dict(start.state_dict())
+    model = copy.deepcopy(start).requires_grad_(True)
+    for part in (model.encoder, model.quant_conv):
+        part.requires_grad_(False)
     average = Average(model)
     discriminator = Discriminator()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.5, 0.95), fused=True)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(weights, lr=3e-4, betas=(0.5, 0.95), fused=True)
     critic_optimizer = torch.optim.Adam(discriminator.parameters(), lr=4e-4, betas=(0.5, 0.95), fused=True)
     validation = to_signed(pictures.validation()[:64])
     losses: dict[str, float] = {}
@@ -190,24 +207,24 @@ def train_sharp(
         rng, generator = step_generators(seed + 1, step)
         x = batch(painted, real, crop_size(SHARP_CROP_SIZES, step / steps), rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            mean = encode_mean(model, x).float()
-            y = decode_noisy(model, mean, generator).float()
             with torch.no_grad():
+                mean = encode_mean(model, x).float()
                 wanted, _ = discriminator(x)
+            y = decode_noisy(model, mean, generator).float()
             discriminator.requires_grad_(False)
             features, score = discriminator(y)
             discriminator.requires_grad_(True)
         matching = torch.stack([(a - b).float().abs().mean() for a, b in zip(features, wanted, strict=True)]).mean()
         adversarial = -score.float().mean()
-        pixels = F.l1_loss(y, x)
+        pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
+        edges = edge_strength_error(y, x)
         # Ramped in: a fresh discriminator knows nothing worth listening to.
         trust = min(1.0, step / 500)
-        loss = 0.5 * pixels + block_mean_error(y, x) + trust * (0.3 * matching + 0.08 * adversarial)
-        rate = cosine(step, steps, 3e-4, 5e-5)
-        set_learning_rate(optimizer, rate)
+        loss = 0.5 * pixels + block_mean_error(y, x) + 0.5 * edges + trust * (0.3 * matching + 0.05 * adversarial)
+        set_learning_rate(optimizer, cosine(step, steps, 3e-4, 2e-5))
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         average.update(model, step)
 
@@ -218,7 +235,7 @@ def train_sharp(
         critic_optimizer.zero_grad()
         critic.backward()
         critic_optimizer.step()
-        losses = {"pixels": pixels.item(), "matching": matching.item(), "critic": critic.item()}
+        losses = {"pixels": pixels.item(), "edges": edges.item(), "matching": matching.item(), "critic": critic.item()}
     return average.module
 
 
@@ -254,17 +271,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished autoencoder")
     parser.add_argument("--steps", type=int, default=12_000, help="steps of the reconstruction stage")
-    parser.add_argument("--sharp-steps", type=int, default=6_000, help="steps of the discriminator stage")
+    parser.add_argument("--sharp-steps", type=int, default=6_000, help="steps of the decoder by itself")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="faster on processors with AVX512-BF16 or AMX")
     arguments = parser.parse_args()
 
     pictures = load_pictures(arguments.painted, arguments.paintings)
-    real, _, _ = real_views(pictures, 60 * len(pictures.real), 160, arguments.seed)
-    common = (pictures, real, arguments.work)
-    model = train_reconstruction(*common, arguments.steps, arguments.seed, arguments.bf16)
-    model = train_sharp(model, *common, arguments.sharp_steps, arguments.seed, arguments.bf16)
+    work, seed, bf16 = arguments.work, arguments.seed, arguments.bf16
+    count = REAL_VIEWS_EACH * len(pictures.real)
+    real, _, _ = real_views(pictures, count, 160, seed)
+    model = train_reconstruction(pictures, real, work, arguments.steps, seed, bf16)
     whiten(model, to_signed(pictures.training_painted()[:1000]))
+    # Smaller, and so denser: a whole painting in 128 pixels is rougher than most of what the painter program paints.
+    real, _, _ = real_views(pictures, count, 128, seed)
+    model = train_sharp(model, pictures, real, work, arguments.sharp_steps, seed, bf16)
     model.half().save_pretrained(arguments.out)
 
 

@@ -8,7 +8,6 @@ so that it reads a decoder's pictures, which are softer than a painter's, as wel
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from advdm.judge import load_network, stem
 from training.brushes import MANNERS
 from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
-from training.pictures import VALIDATION
+from training.pictures import VALIDATION, read_painted
 from training.scenes import PALETTES, Scene
 from training.subjects import SUBJECTS
 
@@ -83,12 +82,6 @@ def roughened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def to_unit(levels: np.ndarray) -> Tensor:
     """(N, H, W, 3) uint8 levels to (N, 3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2) / 255
-
-
-def read_painted(folder: Path) -> tuple[np.ndarray, list[Scene]]:
-    """The pictures (N, S, S, 3) uint8, memory-mapped, and scenes that `training.scenes` wrote."""
-    scenes = [Scene(*scene) for scene in json.loads((folder / "scenes.json").read_text())]
-    return np.load(folder / "pictures.npy", mmap_mode="r"), scenes
 
 
 def train(painted: np.ndarray, scenes: Sequence[Scene], checkpoint: Path, options: argparse.Namespace) -> Classifier:

@@ -104,6 +104,21 @@ def new_scheduler() -> DDIMScheduler:
     )
 
 
+def new_pipeline(
+    vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel
+) -> StableDiffusionPipeline:
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
 class Conditioned(nn.Module):
     """The denoiser and its text encoder, trained as one."""
 
@@ -236,16 +251,7 @@ def main() -> None:
     tokenizer = new_tokenizer(all_words())
     model = train(painted, real, tokenizer, options)
     autoencoder.register_to_config(_name_or_path="")  # else the folder of this machine is written down
-    pipeline = StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=model.text_encoder,
-        tokenizer=tokenizer,
-        unet=model.unet,
-        scheduler=new_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipeline = new_pipeline(autoencoder, tokenizer, model.text_encoder, model.unet)
     # Half the size on disk; not the text encoder, which transformers would load in the type it was saved in.
     pipeline.unet.half()
     pipeline.vae.half()

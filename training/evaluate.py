@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
@@ -39,8 +39,9 @@ from advdm.paintings import Painting, find_paintings, read_painting
 from advdm.protection import LEVELS, PROMPT, protect
 from training.brushes import HELD_OUT_MANNERS, MANNERS
 from training.captions import all_words
-from training.classifier import load_classifier, read_painted, right, to_unit
-from training.denoiser import new_scheduler, new_text_encoder, new_tokenizer, new_unet
+from training.classifier import load_classifier, right, to_unit
+from training.denoiser import new_pipeline, new_text_encoder, new_tokenizer, new_unet
+from training.pictures import read_painted
 from training.scenes import HELD_OUT_PALETTES, PALETTES, Scene, paint, paint_set
 from training.subjects import SUBJECTS
 
@@ -404,7 +405,7 @@ def fresh_pictures(folder: Path, count: int) -> Sample:
     if not (folder / "scenes.json").exists() or len(read_painted(folder)[1]) < count:
         paint_set(folder, count, FRESH_SEED, SIZE, workers=2)
     levels, scenes = read_painted(folder)
-    return Sample(to_unit(levels), tuple(scenes))
+    return Sample(to_unit(levels), scenes)
 
 
 def load(folder: Path) -> LatentDiffusion:
@@ -413,16 +414,7 @@ def load(folder: Path) -> LatentDiffusion:
         return load_model(str(folder), "cpu")
     vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
     tokenizer = new_tokenizer(all_words())
-    pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=new_text_encoder(tokenizer),
-        tokenizer=tokenizer,
-        unet=new_unet(vae.config.latent_channels),
-        scheduler=new_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipeline = new_pipeline(vae, tokenizer, new_text_encoder(tokenizer), new_unet(vae.config.latent_channels))
     return LatentDiffusion(pipeline, str(folder))
 
 

@@ -36,15 +36,22 @@ class Pictures:
 
 
 def load_pictures(painted: Path, paintings: Path) -> Pictures:
-    """Read `painted/pictures.npy` (made by `training.scenes`) and every WebP in `paintings` with its CREDITS.md."""
+    """Read what `training.scenes` wrote to `painted`, and every WebP in `paintings` with its CREDITS.md."""
+    levels, scenes = read_painted(painted)
     files = sorted(paintings.glob("*.webp"))
     titles = read_titles(paintings / "CREDITS.md")
     return Pictures(
-        painted=np.load(painted / "pictures.npy", mmap_mode="r"),
+        painted=levels,
         real=tuple(np.asarray(Image.open(file).convert("RGB")) for file in files),
         real_titles=tuple(titles[file.name] for file in files),
-        scenes=tuple(Scene(*scene) for scene in json.loads((painted / "scenes.json").read_text())),
+        scenes=scenes,
     )
+
+
+def read_painted(folder: Path) -> tuple[np.ndarray, tuple[Scene, ...]]:
+    """The pictures (N, S, S, 3) uint8, memory-mapped, and the scenes that `training.scenes` wrote."""
+    scenes = tuple(Scene(*scene) for scene in json.loads((folder / "scenes.json").read_text()))
+    return np.load(folder / "pictures.npy", mmap_mode="r"), scenes
 
 
 def read_titles(credits: Path) -> dict[str, str]:
