@@ -19,8 +19,7 @@ from advdm.judge import Judge, frechet_distance, knn_precision
 from advdm.metrics import compare
 from advdm.mimicry import (
     MimicrySettings,
-    imitate,
-    imitate_unseen,
+    imitate_side_by_side,
     imitation,
     mimicry_steps,
     pixels_of,
@@ -71,9 +70,9 @@ class EvaluationSettings:
         return {name: value for name, value in asdict(self).items() if name != "seeds"}
 
     def ticks(self, pictures: int) -> int:
-        """Steps of a cell: of each attack, of the imitators, and one for each side that is painted."""
+        """Steps of a cell: of each attack, of the imitators, and one for all that is painted."""
         attacks = len(self.objectives) * len(self.epsilons) * pictures
-        return attacks * self.attack.steps + self.mimicry.inversion.steps + len(self.sides) + 1
+        return attacks * self.attack.steps + self.mimicry.inversion.steps + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +145,9 @@ def imitations(
     for step in mimicry_steps(model, list(copies.values()), mimicry):
         tick()
         last = step
-    pictures = {(UNSEEN, 0): imitate_unseen(model, mimicry)}
+    *imitated, unseen = imitate_side_by_side(model, last.words, mimicry)
     tick()
-    for side, word in zip(copies, last.words, strict=True):
-        pictures[side] = imitate(model, word, mimicry)
-        tick()
-    return pictures
+    return {(UNSEEN, 0): unseen, **dict(zip(copies, imitated, strict=True))}
 
 
 def measure(

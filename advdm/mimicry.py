@@ -102,12 +102,21 @@ def imitate_unseen(model: LatentDiffusion, settings: MimicrySettings) -> Tensor:
     return _paint(model, model.embed(settings.plain_prompts), settings)
 
 
+def imitate_side_by_side(model: LatentDiffusion, words: Sequence[Word], settings: MimicrySettings) -> list[Tensor]:
+    """What `imitate` paints with each word, and last what `imitate_unseen` does, in batches that they share."""
+    embeddings = [embed_words(model, settings.prompts, [word.vectors]) for word in words]
+    embeddings.append(model.embed(settings.plain_prompts))
+    return list(_paint(model, torch.cat(embeddings), settings).chunk(len(embeddings)))
+
+
 def _paint(model: LatentDiffusion, embedding: Tensor, settings: MimicrySettings) -> Tensor:
-    pictures = [
-        model.generate(one[None], [seed], steps=settings.sampling_steps, guidance=settings.guidance)
-        for one in embedding.detach()
-        for seed in settings.seeds
-    ]
+    """One picture for each embedding (N, tokens, width) and seed, as many at a time as the model takes at once."""
+    orders = [(one, seed) for one in embedding.detach() for seed in settings.seeds]
+    pictures = []
+    for i in range(0, len(orders), model.at_once):
+        embeddings, seeds = zip(*orders[i : i + model.at_once], strict=True)
+        steps, guidance = settings.sampling_steps, settings.guidance
+        pictures.append(model.generate(torch.stack(embeddings), seeds, steps=steps, guidance=guidance))
     return torch.cat(pictures)
 
 

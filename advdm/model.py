@@ -37,6 +37,8 @@ MOVED = {
     "stabilityai/stable-diffusion-2-1": "sd21",
 }
 """Ids that have left the hub, and the short name of the copy that lives on."""
+AT_ONCE = 65_536
+"""Latent numbers that go through the denoiser together: 4 samples of Stable Diffusion at 512 px, 21 of atelier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,8 @@ class LatentDiffusion:
 
     Pixels are float32 in [0, 1], shape (N, 3, H, W), H and W multiples of `factor`. Latents are float32 and
     already multiplied by the autoencoder's scaling factor. The weights run in their own `dtype`; every error comes
-    back in float32. `size` is the side in pixels that the model was trained at.
+    back in float32. `size` is the side in pixels that the model was trained at, `at_once` how many samples of that
+    size go through the denoiser together.
     """
 
     def __init__(self, pipeline: Any, name: str, device: str = "cpu") -> None:
@@ -76,6 +79,7 @@ class LatentDiffusion:
             )
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.size: int = self.unet.config.sample_size * self.factor
+        self.at_once = max(1, AT_ONCE // (self.unet.config.in_channels * self.unet.config.sample_size**2))
         self.timesteps: int = self.pipeline.scheduler.config.num_train_timesteps
 
     def encode(self, pixels: Tensor) -> Posterior:

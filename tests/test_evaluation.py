@@ -124,7 +124,7 @@ def test_rows_are_what_they_say(tiny, painting):
     )  # fmt: skip
     ticks = []
     found = experiment([painting], 0, tiny, Judge(), settings, lambda: ticks.append(1))
-    assert len(ticks) == settings.ticks(1) == 2 + 2 + 4
+    assert len(ticks) == settings.ticks(1) == 2 + 2 + 1
     rows = {(row.side, row.epsilon): row for row in found.rows}
     assert list(rows) == list(found.pictures) == [(UNSEEN, 0), (ORIGINAL, 0), (RANDOM, 8), ("advdm", 8)]
     assert all(pictures.shape == (2, 3, 64, 64) for pictures in found.pictures.values())

@@ -9,49 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.protection import Settings, protection_steps
-from tests.tiny import tiny_pipeline
+from tests.full_size import stable_diffusion_15
 
 pytestmark = pytest.mark.slow
 
 
-def stable_diffusion_15() -> StableDiffusionPipeline:
-    """Stable Diffusion 1.5's architecture at 256 px with random weights (the tokenizer is the tiny one)."""
-    torch.manual_seed(0)
-    tokenizer = tiny_pipeline().tokenizer
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=512,
-    )
-    unet = UNet2DConditionModel(sample_size=32, cross_attention_dim=768)
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    return StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-
-
 def test_one_step_on_the_stable_diffusion_15_architecture():
-    model = LatentDiffusion(stable_diffusion_15(), "sd15 with random weights")
+    model = LatentDiffusion(stable_diffusion_15(256), "sd15 with random weights")
     assert sum(weight.numel() for weight in model.unet.parameters()) > 850e6
     assert (model.size, model.factor) == (256, 8)
     levels = np.random.default_rng(0).integers(0, 256, (300, 260, 3), dtype=np.uint8)

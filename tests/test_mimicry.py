@@ -7,6 +7,9 @@ from advdm.errors import SettingsError
 from advdm.inversion import InversionSettings, invert
 from advdm.mimicry import (
     MimicrySettings,
+    imitate,
+    imitate_side_by_side,
+    imitate_unseen,
     judge_imitations,
     middle_square,
     mimicry_steps,
@@ -44,6 +47,17 @@ def test_steps_are_those_of_the_inversion_side_by_side(tiny, painting):
     assert all(torch.equal(mine, word.vectors) for mine, word in zip(words, last.words, strict=True))
     torch.testing.assert_close(words[0], words[2])
     assert not torch.allclose(words[0], words[1])
+
+
+def test_side_by_side_each_word_paints_what_it_paints_alone(tiny, painting, monkeypatch):
+    settings = MimicrySettings(SETTINGS.inversion, SETTINGS.prompts, count=2, sampling_steps=2, seed=5)
+    *_, last = mimicry_steps(tiny, [[painting], [Painting(255 - painting.levels)]], settings)
+    alone = [*(imitate(tiny, word, settings) for word in last.words), imitate_unseen(tiny, settings)]
+    assert [len(pictures) for pictures in alone] == [4, 4, 4]
+    assert not torch.allclose(alone[0][:1], alone[0][1:2]), "another seed is another picture"
+    monkeypatch.setattr(tiny, "at_once", 3)
+    together = imitate_side_by_side(tiny, last.words, settings)
+    torch.testing.assert_close(torch.stack(together), torch.stack(alone), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(

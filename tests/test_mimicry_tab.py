@@ -88,7 +88,8 @@ class TestHandler:
         for gallery, pictures in zip((last.from_original, last.from_protected, last.never_saw), wanted, strict=True):
             for (path, _), picture in zip(gallery, pictures, strict=True):
                 levels = picture.permute(1, 2, 0).mul(255).round().byte().numpy()
-                assert np.array_equal(np.asarray(Image.open(path)), levels)
+                # Painted in batches of another size, a picture may be rounded otherwise.
+                assert np.abs(np.asarray(Image.open(path)).astype(int) - levels).max() <= 1
 
     def test_word_files_have_names_of_their_own(self, whole_run: list[Any]) -> None:
         files = [Path(whole_run[-1][place]["value"]).name for place in (6, 7)]

@@ -26,8 +26,7 @@ from advdm.inversion import invert
 from advdm.judge import Judge, frechet_distance, knn_precision
 from advdm.mimicry import (
     MimicrySettings,
-    imitate,
-    imitate_unseen,
+    imitate_side_by_side,
     imitation,
     middle_square,
     pixels_of,
@@ -113,11 +112,6 @@ class Material:
         """What the model paints for every prompt; painted once, for it takes the longest."""
         scenes = prompt_scenes(self.options.per_prompt)
         return Sample(painted_by(self.model, scenes, self.options.guidance), scenes)
-
-    @cached_property
-    def unseen(self) -> Tensor:
-        """What an imitator paints who saw no painting: the same whatever the painting is."""
-        return imitate_unseen(self.model, MimicrySettings(guidance=self.options.guidance))
 
     def kinds(self, count: int) -> dict[str, Tensor]:
         return {"fresh": self.fresh.pictures[:count], "Van Gogh": self.van_gogh}
@@ -241,7 +235,8 @@ def imitators_distances(material: Material, painting: Painting, copies: Sequence
     """Style distance to a painting of what imitators paint: of one who never saw it, then of one from each copy."""
     model, settings = material.model, MimicrySettings(guidance=material.options.guidance)
     *_, learned = invert(model, [[pixels_of(copy)] for copy in copies], settings.inversion)
-    sides = [material.unseen, *(imitate(model, word, settings) for word in learned.words)]
+    *imitated, unseen = imitate_side_by_side(model, learned.words, settings)
+    sides = [unseen, *imitated]
     return style_distances(material.judge, reference(model, [pixels_of(painting)]), sides)
 
 

@@ -18,7 +18,7 @@ from advdm.mimicry import (
     MimicrySettings,
     Verdict,
     imitate,
-    imitate_unseen,
+    imitate_side_by_side,
     judge_imitations,
     mimicry_steps,
     pixels_of,
@@ -89,8 +89,7 @@ def experiment(
         for number, (order, caption) in enumerate(orders(settings)):
             if number and os.path.exists(stop):
                 break
-            painted = [*(imitate(MODEL, word, order) for word in words), imitate_unseen(MODEL, order)]
-            for side, picture in enumerate(painted):
+            for side, picture in enumerate(imitate_side_by_side(MODEL, words, order)):
                 made[side].append(picture)
                 shown[side].append((write_tensor(picture, f"{folder}/painted{number}-{side}.png"), caption))
             yield Moment(losses, shown, files)

@@ -1,0 +1,281 @@
+"""Speed and memory of a step of the attack, beside the machine's own limits and beside what published code does.
+
+    python -m benchmarks.speed --out DIR                    # atelier
+    python -m benchmarks.speed --out DIR --model sd15      # Stable Diffusion 1.5's architecture, random weights, 256 px
+    python -m benchmarks.speed --out DIR --model sd15 --size 512 --repeats 1
+
+Each case runs in a process of its own, so that its peak of memory is its own. Seconds hold for one machine on one
+day; only ratios within one run are worth quoting.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from advdm.model import LatentDiffusion, load_model
+from advdm.objectives import OBJECTIVES, draw
+from advdm.paintings import Painting
+from advdm.protection import PROMPT, Settings, protection_steps
+from advdm.views import whole_view
+from tests.full_size import stable_diffusion_15
+
+Result = TypeVar("Result")
+BASELINE = "as published"
+PAINTING = 500
+"""Side of the painting in pixels, in the cases of atelier."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure. objective is a name of OBJECTIVES, or BASELINE; size the side of what the model sees."""
+
+    model: str
+    size: int
+    painting: int
+    objective: str
+    samples: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Median milliseconds of a step, its floating-point operations, and the peak of memory above the loaded model."""
+
+    case: Case
+    milliseconds: float
+    gigaflops: float
+    megabytes: float
+
+    @property
+    def rate(self) -> float:
+        """Billions of floating-point operations a second."""
+        return 1000 * self.gigaflops / self.milliseconds
+
+
+def new_model(case: Case) -> LatentDiffusion:
+    if case.model == "atelier":
+        return load_model("atelier", "cpu")
+    return LatentDiffusion(stable_diffusion_15(case.size), case.model)
+
+
+def new_painting(side: int) -> Painting:
+    return Painting(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8))
+
+
+def ours(model: LatentDiffusion, case: Case) -> Callable[[], object]:
+    """The next step of our attack, each time it is called."""
+    settings = Settings(steps=10_000, samples=case.samples, objective=case.objective)
+    steps = protection_steps(new_painting(case.painting), model, settings)
+    return lambda: next(steps)
+
+
+def as_published(model: LatentDiffusion, case: Case) -> Callable[[], object]:
+    """A step in the way of the published code (Mist v1): nothing frozen, and everything encoded at every step.
+
+    Weights collect gradients; the prompt and a target picture are encoded anew; each sample encodes the painting by
+    itself and runs the denoiser by itself. It sees the painting already at the model's size.
+    """
+    for module in (model.vae, model.unet, model.text_encoder):
+        module.requires_grad_(True)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand((1, 3, case.size, case.size), generator=generator)
+    target = torch.rand(pixels.shape, generator=generator)
+    tokens = torch.zeros((1, model.pipeline.tokenizer.model_max_length), dtype=torch.long)
+
+    @torch.enable_grad()
+    def step() -> Tensor:
+        leaf = pixels.clone().requires_grad_()
+        loss = torch.zeros(())
+        for _ in range(case.samples):
+            embedding = model.text_encoder(tokens).last_hidden_state
+            model.encode(target)
+            posterior = model.encode(leaf)
+            latents = posterior.sample(torch.randn(posterior.mean.shape, generator=generator))
+            drawn = draw(model, tuple(latents.shape), generator)
+            error = model.noise_error(latents, drawn.timesteps, drawn.noise, embedding).mean() / case.samples
+            error.backward()
+            loss = loss + error.detach()
+        assert leaf.grad is not None
+        return leaf.grad.sign()
+
+    return step
+
+
+def measure(case: Case) -> Measured:
+    model = new_model(case)
+    step = (as_published if case.objective == BASELINE else ours)(model, case)
+    step()  # the first one allocates
+    before = resident()
+    clear_peak()
+    milliseconds = median_milliseconds(step, case.repeats)
+    megabytes = (peak() - before) / 1e6
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return Measured(case, milliseconds, counter.get_total_flops() / 1e9, megabytes)
+
+
+def median_milliseconds(work: Callable[[], object], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)
+
+
+def status(name: str) -> float:
+    """A figure of /proc/self/status in bytes; of getrusage's peak where there is no such file."""
+    file = Path("/proc/self/status")
+    if not file.exists():
+        return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    line = next(line for line in file.read_text().splitlines() if line.startswith(name))
+    return 1024.0 * int(line.split()[1])
+
+
+def resident() -> float:
+    return status("VmRSS")
+
+
+def peak() -> float:
+    return status("VmHWM")
+
+
+def clear_peak() -> None:
+    """Let the peak begin anew (Linux only; elsewhere it goes on from the start of the process)."""
+    file = Path("/proc/self/clear_refs")
+    if file.exists():
+        file.write_text("5")
+
+
+def parts(case: Case) -> dict[str, float]:
+    """Median milliseconds of the parts of one step of `advdm`, in their order."""
+    model = new_model(case)
+    generator = torch.Generator().manual_seed(0)
+    painting = torch.rand((1, 3, case.painting, case.painting), generator=generator)
+    view = whole_view(case.painting, case.painting, model.size, model.factor)
+    embedding = model.embed(PROMPT)
+    taken: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[[], Tensor]) -> Tensor:
+        start = time.perf_counter()
+        result = work()
+        taken.setdefault(name, []).append(1000 * (time.perf_counter() - start))
+        return result
+
+    def gradient(output: Tensor, leaf: Tensor, pull: Tensor) -> Tensor:
+        return torch.autograd.grad(output, leaf, pull)[0]
+
+    for _ in range(case.repeats + 1):
+        leaf = painting.clone().requires_grad_()
+        seen = timed("view", lambda: view.look(leaf))  # noqa: B023  (called at once)
+        mean = timed("encode", lambda: model.encode(seen).mean)  # noqa: B023
+        shape = (case.samples, *mean.shape[1:])
+        latents = mean.detach().expand(shape).clone().requires_grad_()
+        drawn = draw(model, shape, generator)
+        losses = timed(
+            "denoise",
+            lambda: model.noise_error(latents, drawn.timesteps, drawn.noise, embedding),  # noqa: B023
+        )
+        pull = timed("backward of denoise", lambda: gradient(losses, latents, torch.ones_like(losses)))  # noqa: B023
+        pull = timed("backward of encode", lambda: gradient(mean, seen, pull.mean(0, keepdim=True)))  # noqa: B023
+        timed("backward of view", lambda: gradient(seen, leaf, pull))  # noqa: B023
+    return {name: statistics.median(values[1:]) for name, values in taken.items()}
+
+
+@torch.no_grad()
+def ceilings() -> dict[str, float]:
+    """What this machine reaches at best, in billions of operations a second: a matrix product and a convolution."""
+    matrix = torch.randn(2048, 2048)
+    maps, kernel = torch.randn(4, 320, 64, 64), torch.randn(320, 320, 3, 3)
+    work = {
+        "matrix product, 2048 cubed": (lambda: matrix @ matrix, 2 * 2048**3),
+        "convolution, 4 x 320 x 64 x 64, 3 x 3": (
+            lambda: torch.nn.functional.conv2d(maps, kernel, padding=1),
+            2 * 4 * 64 * 64 * 320 * 320 * 9,
+        ),
+    }
+    rates = {}
+    for name, (run, operations) in work.items():
+        run()
+        rates[name] = operations / median_milliseconds(run, 9) / 1e6
+    return rates
+
+
+def cases(model: str, size: int, repeats: int) -> list[Case]:
+    """Every objective with one sample; `advdm` with more; the baseline; a large painting."""
+    plain = Case(model, size, PAINTING if model == "atelier" else size, "advdm", 1, repeats)
+    others = [replace(plain, objective=name) for name in OBJECTIVES if name != "advdm"]
+    more = [replace(plain, samples=samples) for samples in (4, 16 if model == "atelier" else 2)]
+    large = [replace(plain, painting=4 * plain.painting)]
+    return [plain, *others, *more, *large, replace(plain, objective=BASELINE, samples=4)]
+
+
+def apart(work: Callable[[Case], Result], case: Case) -> Result:
+    """What work(case) returns in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, (case,))
+
+
+def table(measured: list[Measured], ceiling: float) -> str:
+    head = "| model | sees, px | painting, px | objective | samples | ms a step | peak, MB | GFLOP | of the ceiling |"
+    rows = [
+        f"| {m.case.model} | {m.case.size} | {m.case.painting} | {m.case.objective} | {m.case.samples} "
+        f"| {m.milliseconds:.0f} | {m.megabytes:.0f} | {m.gigaflops:.1f} | {m.rate / ceiling:.0%} |"
+        for m in measured
+    ]
+    return "\n".join((head, "|---|---|---|---|---|---|---|---|---|", *rows))
+
+
+def against_baseline(measured: list[Measured]) -> str:
+    """Ours over the baseline, with equally many samples."""
+    theirs = next(m for m in measured if m.case.objective == BASELINE)
+    mine = next(m for m in measured if m.case == replace(theirs.case, objective="advdm"))
+    return (
+        f"`advdm` with {theirs.case.samples} samples against the baseline: "
+        f"{theirs.milliseconds / mine.milliseconds:.2f} times as fast, "
+        f"{mine.megabytes / theirs.megabytes:.0%} of the peak memory."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for speed_MODEL_SIZE.json and .md")
+    parser.add_argument("--model", choices=("atelier", "sd15"), default="atelier")
+    parser.add_argument("--size", type=int, default=256, help="side in pixels of what sd15 sees")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    size = 128 if options.model == "atelier" else options.size
+
+    limits = ceilings()
+    measured: list[Measured] = []
+    for case in cases(options.model, size, options.repeats):
+        measured.append(apart(measure, case))
+        print(table(measured[-1:], max(limits.values())).splitlines()[-1], flush=True)
+    shares = {samples: apart(parts, replace(measured[0].case, samples=samples)) for samples in (1, 4)}
+
+    text = [f"Ceilings: {', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in limits.items())}."]
+    text += ["", table(measured, max(limits.values())), "", against_baseline(measured), ""]
+    text += ["| part of a step, ms | " + " | ".join(f"{samples} samples" for samples in shares) + " |", "|---|---|---|"]
+    text += [f"| {name} | " + " | ".join(f"{part[name]:.1f}" for part in shares.values()) + " |" for name in shares[1]]
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = options.out / f"speed_{options.model}_{size}"
+    stem.with_suffix(".md").write_text("\n".join(text) + "\n")
+    record = {"ceilings": limits, "cases": [asdict(m) for m in measured], "parts": shares}
+    stem.with_suffix(".json").write_text(json.dumps(record, indent=1))
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
