@@ -277,14 +277,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     pictures = load_pictures(arguments.painted, arguments.paintings)
-    work, seed, bf16 = arguments.work, arguments.seed, arguments.bf16
-    count = REAL_VIEWS_EACH * len(pictures.real)
-    real, _, _ = real_views(pictures, count, 160, seed)
-    model = train_reconstruction(pictures, real, work, arguments.steps, seed, bf16)
+    real, _, _ = real_views(pictures, REAL_VIEWS_EACH * len(pictures.real), 160, arguments.seed)
+    common = (pictures, real, arguments.work)
+    model = train_reconstruction(*common, arguments.steps, arguments.seed, arguments.bf16)
     whiten(model, to_signed(pictures.training_painted()[:1000]))
-    # Smaller, and so denser: a whole painting in 128 pixels is rougher than most of what the painter program paints.
-    real, _, _ = real_views(pictures, count, 128, seed)
-    model = train_sharp(model, pictures, real, work, arguments.sharp_steps, seed, bf16)
+    model = train_sharp(model, *common, arguments.sharp_steps, arguments.seed, arguments.bf16)
     model.half().save_pretrained(arguments.out)
 
 
