@@ -19,6 +19,7 @@ from advdm.errors import ModelError, SettingsError
 from advdm.model import LatentDiffusion
 from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
 from advdm.paintings import Painting, write_painting
+from advdm.platforms import random_treatment
 from advdm.settings import whole, within
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import View, random_view
@@ -36,6 +37,7 @@ CHUNK_ELEMENTS = 65_536
 class Settings:
     """How to attack. epsilon and step_size in 8-bit levels; step_size None means an eighth of epsilon.
 
+    robust: each step looks at what is left after something that platforms do, see `platforms.random_treatment`.
     Raises SettingsError when a number is out of range.
     """
 
@@ -45,6 +47,7 @@ class Settings:
     step_size: float | None = None
     objective: str = "advdm"
     seed: int = 0
+    robust: bool = False
 
     def __post_init__(self) -> None:
         whole("epsilon", self.epsilon, 1, 64)
@@ -111,10 +114,11 @@ def protect(
     step_size: float | None = None,
     objective: str = "advdm",
     seed: int = 0,
+    robust: bool = False,
     target: Painting | None = None,
 ) -> Protected:
     """Protect a painting against one model; the same arguments give the same bytes. Raises SettingsError."""
-    settings = Settings(epsilon, steps, samples, step_size, objective, seed)
+    settings = Settings(epsilon, steps, samples, step_size, objective, seed, robust)
     *_, last = protection_steps(painting, model, settings, target)
     return last.protected()
 
@@ -191,7 +195,11 @@ def pixel_gradient(
     runs once forward and once backward, whatever `samples` is, and once forward for a target in a new view.
     """
     leaf = pixels.detach().requires_grad_()
-    posterior = model.encode(view.look(leaf.expand(-1, 3, -1, -1)))
+    seen = view.look(leaf.expand(-1, 3, -1, -1))
+    if settings.robust:
+        # After the resize, where it costs little however large the painting is, and does more harm than before it.
+        seen = random_treatment(generator)(seen)
+    posterior = model.encode(seen)
     shape = (settings.samples, *posterior.mean.shape[1:])
     latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
     draws = draw(model, shape, generator, aim(view) if aim else None)

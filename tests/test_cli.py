@@ -230,12 +230,13 @@ def test_report_says_what_the_saved_file_says(saved_tiny: Path) -> None:
     paint("a.png")
     settings = {"epsilon": 5, "steps": 3, "samples": 2, "step_size": 2.5, "objective": "advdm", "seed": 9}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    assert run("protect", "a.png", "-o", "out", *options, "--device", "cpu", "--report", "log/r.json") == 0
+    assert run("protect", "a.png", "-o", "out", *options, "--robust", "--device", "cpu", "--report", "log/r.json") == 0
     report: dict[str, Any] = json.loads(Path("log/r.json").read_text())
     assert report.pop("seconds") > 0
     seen = compare(read_painting("a.png"), read_painting("out/a_protected.png"))
     assert seen.max_change == 5  # three steps of 2.5 reach it and pass it
     assert report == settings | {
+        "robust": True,
         "model": str(saved_tiny),
         "device": "cpu",
         "dtype": "float32",
@@ -340,7 +341,7 @@ def test_broken_model_folder_is_one_line(saved_tiny: Path, capsys: pytest.Captur
 
 def test_defaults_are_those_of_the_library() -> None:
     options = cli.parser().parse_args(["protect", "a.png"])
-    assert attack_settings(options) == Settings()
+    assert attack_settings(options) == Settings() and not options.robust
 
 
 def test_help_names_every_objective() -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -47,6 +47,7 @@ def add(commands: Commands) -> None:
     add_machine(command)
     add_attack(command)
     add("--target", type=Path, metavar="FILE", help="a picture for textural and mist to drive to; else a pattern")
+    add("--robust", action="store_true", help="against what platforms do as well: JPEG, resizing, a slight blur")
     add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")
 
 
@@ -56,7 +57,7 @@ def protect(options: argparse.Namespace) -> int:
     from advdm.paintings import check_painting, find_paintings
 
     # Whatever can be refused is refused before the model is loaded.
-    settings = attack_settings(options)
+    settings = replace(attack_settings(options), robust=options.robust)
     settings.check_target(options.target)
     aim = read_aloud(options.target) if options.target else None
     device = choose_device(options.device)
