@@ -357,7 +357,7 @@ def test_target_of_ones_own() -> None:
     assert json.loads(Path("r.json").read_text())["target"] == "red.png"
 
 
-@pytest.mark.parametrize("command", [[], ["protect"], ["mimic"], ["evaluate"], ["models"]])
+@pytest.mark.parametrize("command", [[], ["protect"], ["mimic"], ["evaluate"], ["robustness"], ["models"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     out, err = capsys.readouterr()
