@@ -1,4 +1,4 @@
-"""The command line: python -m advdm protect | mimic | evaluate | models.
+"""The command line: python -m advdm protect | mimic | evaluate | robustness | models.
 
 Exit 0 and every file written, 2 and one line on stderr for each thing refused, or 130 after Ctrl-C.
 """
@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from advdm.commands import evaluate, mimic, models, protect
+from advdm.commands import evaluate, mimic, models, protect, robustness
 from advdm.commands.shared import Parser
 from advdm.errors import AdvDMError
 
@@ -31,6 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     top = Parser(prog="python -m advdm", description="Protect paintings from imitation by diffusion models.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in (protect, mimic, evaluate, models):
+    for command in (protect, mimic, evaluate, robustness, models):
         command.add(commands)
     return top

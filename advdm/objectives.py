@@ -15,24 +15,34 @@ from advdm.model import LatentDiffusion
 
 Objective = Callable[[LatentDiffusion, Tensor, "Draw", Tensor], tuple[Tensor, Tensor]]
 
+MIST_WEIGHT = 10_000 / (4 * 64 * 64)
+"""Mist weighs the noise error with 10,000 against a sum of squares over the 4 x 64 x 64 numbers of a latent of Stable
+Diffusion at 512 px. Here both are means, so the same balance is 0.61, whatever the size of the latents."""
+
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One Monte-Carlo draw a sample: timesteps (N,) uniform over the training timesteps, noise (N, C, h, w)."""
+    """One Monte-Carlo draw a sample: timesteps (N,) uniform over the training timesteps, noise (N, C, h, w).
+
+    target (1, C, h, w), the same for all samples, is what the objectives in TARGETED drive the latents to.
+    """
 
     timesteps: Tensor
     noise: Tensor
+    target: Tensor | None = None
 
     def split(self, size: int) -> list["Draw"]:
         pairs = zip(self.timesteps.split(size), self.noise.split(size), strict=True)
-        return [Draw(timesteps, noise) for timesteps, noise in pairs]
+        return [Draw(timesteps, noise, self.target) for timesteps, noise in pairs]
 
 
-def draw(model: LatentDiffusion, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
+def draw(
+    model: LatentDiffusion, shape: tuple[int, ...], generator: torch.Generator, target: Tensor | None = None
+) -> Draw:
     """Timesteps and noise for latents of `shape`, drawn on the CPU so that a seed means the same on every device."""
     timesteps = torch.randint(model.timesteps, shape[:1], generator=generator)
     noise = torch.randn(shape, generator=generator)
-    return Draw(timesteps.to(model.device), noise.to(model.device))
+    return Draw(timesteps.to(model.device), noise.to(model.device), target)
 
 
 def advdm(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,4 +55,56 @@ def advdm(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor
     return losses.detach(), gradient / count
 
 
-OBJECTIVES: dict[str, Objective] = {"advdm": advdm}
+def textural(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Minus the mean square distance to the target's latent (the textural loss of Mist, Liang & Wu 2023).
+
+    It asks the encoder alone. Mist sums the squares; a mean has the same sign, and means the same at every size.
+    """
+    assert draw.target is not None
+    away = latents.detach() - draw.target
+    return -away.square().mean((1, 2, 3)), away * (-2 / away[0].numel())
+
+
+def mist(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """MIST_WEIGHT * noise error - mean square distance to the target's latent (the fused loss of Mist)."""
+    errors, confusing = advdm(model, latents, draw, embedding)
+    nearness, approaching = textural(model, latents, draw, embedding)
+    return MIST_WEIGHT * errors + nearness, MIST_WEIGHT * confusing + approaching
+
+
+@torch.no_grad()
+def sds(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """The noise error, pushed up along the score-distillation gradient (Xue et al. 2024, Diff-Protect, SDS+).
+
+    The gradient is prediction - noise, as if the denoiser passed its latents through: nothing goes back through it,
+    and no timestep is weighted. Of a model that predicts velocities it is the error of these, which differs from that
+    of the noise by a positive factor of the timestep.
+    """
+    prediction, wanted = model.predict(latents, draw.timesteps, draw.noise, embedding)
+    error = prediction - wanted
+    return error.square().mean((1, 2, 3)), error
+
+
+def sds_down(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """The same downhill: the painting becomes what the model expects anyway (Diff-Protect's default, SDS-)."""
+    errors, gradient = sds(model, latents, draw, embedding)
+    return -errors, -gradient
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "advdm": advdm,
+    "textural": textural,
+    "mist": mist,
+    "sds": sds,
+    "sds_down": sds_down,
+}
+TARGETED = ("textural", "mist")
+"""Those that need a target."""
+MEANINGS = {
+    "advdm": "Makes the model wrong about your painting as often as possible; the method of the paper.",
+    "textural": "Makes the model see another picture, a black and white pattern, in place of yours.",
+    "mist": "Both at once: wrong about your painting, and seeing a pattern in it.",
+    "sds": "Like advdm by a short cut that takes less time and memory.",
+    "sds_down": "Smooths your painting in the model's eyes, so that nothing of your manner is left to learn.",
+}
+"""What each does for the painter."""

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from advdm.errors import ModelError, SettingsError
 from advdm.model import LatentDiffusion
-from advdm.objectives import OBJECTIVES, Draw, draw
+from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
 from advdm.paintings import Painting, write_painting
+from advdm.platforms import random_treatment
 from advdm.settings import whole, within
+from advdm.targets import Target, target_latents, target_levels
 from advdm.views import View, random_view
 
 LEVELS = 255
@@ -35,6 +37,7 @@ CHUNK_ELEMENTS = 65_536
 class Settings:
     """How to attack. epsilon and step_size in 8-bit levels; step_size None means an eighth of epsilon.
 
+    robust: each step looks at what is left after something that platforms do, see `platforms.random_treatment`.
     Raises SettingsError when a number is out of range.
     """
 
@@ -44,6 +47,7 @@ class Settings:
     step_size: float | None = None
     objective: str = "advdm"
     seed: int = 0
+    robust: bool = False
 
     def __post_init__(self) -> None:
         whole("epsilon", self.epsilon, 1, 64)
@@ -59,6 +63,12 @@ class Settings:
     def stride(self) -> float:
         """The step size as used, in 8-bit levels."""
         return self.epsilon / 8 if self.step_size is None else self.step_size
+
+    def check_target(self, target: object | None) -> None:
+        """Refuse a target that the objective would not look at."""
+        if target is not None and self.objective not in TARGETED:
+            names = " and ".join(TARGETED)
+            raise SettingsError(f"The objective '{self.objective}' has no target; only {names} have one.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +114,24 @@ def protect(
     step_size: float | None = None,
     objective: str = "advdm",
     seed: int = 0,
+    robust: bool = False,
+    target: Painting | None = None,
 ) -> Protected:
     """Protect a painting against one model; the same arguments give the same bytes. Raises SettingsError."""
-    settings = Settings(epsilon, steps, samples, step_size, objective, seed)
-    *_, last = protection_steps(painting, model, settings)
+    settings = Settings(epsilon, steps, samples, step_size, objective, seed, robust)
+    *_, last = protection_steps(painting, model, settings, target)
     return last.protected()
 
 
-def protection_steps(painting: Painting, model: LatentDiffusion, settings: Settings) -> Iterator[Step]:
-    """The attack, one `Step` at a time: perturbation += stride * sign(gradient), projected on epsilon and [0, 1]."""
+def protection_steps(
+    painting: Painting, model: LatentDiffusion, settings: Settings, target: Painting | None = None
+) -> Iterator[Step]:
+    """The attack, one `Step` at a time: perturbation += stride * sign(gradient), projected on epsilon and [0, 1].
+
+    target, for the objectives that have one, is a picture of any size; None is a pattern. Raises SettingsError.
+    """
+    settings.check_target(target)
+    aim = target_latents(target_levels(painting, target), model) if settings.objective in TARGETED else None
     generator = torch.Generator().manual_seed(settings.seed)
     embedding = model.embed(PROMPT)
     levels = torch.from_numpy(painting.levels).permute(2, 0, 1)[None].to(model.device).contiguous()
@@ -124,7 +143,7 @@ def protection_steps(painting: Painting, model: LatentDiffusion, settings: Setti
         view = random_view(height, width, model.size, model.factor, generator)
         original, moved = view.crop(levels), view.crop(perturbation)
         pixels = original.float().div_(LEVELS).add_(moved)
-        loss, gradient = finite_gradient(pixels, view, model, embedding, settings, generator)
+        loss, gradient = finite_gradient(pixels, view, model, embedding, settings, generator, aim)
         pixels.add_(gradient.sign_(), alpha=settings.stride / LEVELS).clamp_(0, 1)
         # The gradient has served; its memory takes the original pixels, for paintings may be very large.
         pixels.sub_(gradient.copy_(original).div_(LEVELS))
@@ -139,17 +158,18 @@ def finite_gradient(
     embedding: Tensor,
     settings: Settings,
     generator: torch.Generator,
+    aim: Target | None = None,
 ) -> tuple[float, Tensor]:
     """`pixel_gradient`, redone with the same draws in float32 where half precision ran out of range.
 
     Raises ModelError if float32 does too.
     """
     state = generator.get_state()
-    loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator)
+    loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator, aim)
     if not _finite(loss, gradient) and model.dtype != torch.float32:
         generator.set_state(state)
         with model.full_precision():
-            loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator)
+            loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator, aim)
     if not _finite(loss, gradient):
         raise ModelError(f"The model '{model.name}' answers with numbers that are not finite; its weights are damaged.")
     return loss, gradient
@@ -167,17 +187,22 @@ def pixel_gradient(
     embedding: Tensor,
     settings: Settings,
     generator: torch.Generator,
+    aim: Target | None = None,
 ) -> tuple[float, Tensor]:
     """Mean loss over `samples` draws and the gradient of that mean with respect to the viewed pixels.
 
     pixels (1, 1 or 3, h, w) in [0, 1], already cropped to the view; the gradient has their shape. The encoder
-    runs once forward and once backward, whatever `samples` is.
+    runs once forward and once backward, whatever `samples` is, and once forward for a target in a new view.
     """
     leaf = pixels.detach().requires_grad_()
-    posterior = model.encode(view.look(leaf.expand(-1, 3, -1, -1)))
+    seen = view.look(leaf.expand(-1, 3, -1, -1))
+    if settings.robust:
+        # After the resize, where it costs little however large the painting is, and does more harm than before it.
+        seen = random_treatment(generator)(seen)
+    posterior = model.encode(seen)
     shape = (settings.samples, *posterior.mean.shape[1:])
     latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
-    draws = draw(model, shape, generator)
+    draws = draw(model, shape, generator, aim(view) if aim else None)
     size = max(1, CHUNK_ELEMENTS // latents[0].numel())
     try:
         losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, size)

@@ -2,11 +2,12 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any, TypeVar
 
 from advdm.errors import AdvDMError
 
@@ -51,6 +52,7 @@ class Summary:
 
 
 Table = dict[Side, dict[str, Summary]]
+Key = TypeVar("Key", bound=tuple[Any, ...])
 
 
 def label(side: Side) -> str:
@@ -76,14 +78,20 @@ def tabulate(cells: Sequence[Sequence[Row]]) -> Table:
 def markdown(table: Table) -> str:
     """A Markdown table of mean ± standard deviation, with what must be said about it."""
     headings = ["learned from", *(heading for heading, _ in METRICS.values())]
-    lines = [headings, ["---"] * len(headings)]
-    for side, row in table.items():
-        lines.append([label(side), *(_shown(row[metric], decimals) for metric, (_, decimals) in METRICS.items())])
-    text = [*(f"| {' | '.join(line)} |" for line in lines), "", *(f"- {remark}" for remark in remarks(table))]
-    return "\n".join(text) + "\n"
+    lines = [
+        [label(side), *(written(row[metric], decimals) for metric, (_, decimals) in METRICS.items())]
+        for side, row in table.items()
+    ]
+    return "\n".join([markdown_table(headings, lines), "", *(f"- {remark}" for remark in remarks(table))]) + "\n"
 
 
-def _shown(summary: Summary, decimals: int) -> str:
+def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] * len(headings)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, rule, *lines))
+
+
+def written(summary: Summary, decimals: int) -> str:
+    """Mean ± standard deviation; nothing where there is no mean."""
     if summary.mean is None:
         return ""
     # Adding 0 makes a rounded -0 a 0.
@@ -113,14 +121,18 @@ def remarks(table: Table) -> list[str]:
 
 
 def comma_separated(table: Table) -> str:
-    """The table as CSV: for each metric its mean, spread and number of cells; empty where there is none."""
+    """The table as CSV."""
+    return csv_table(("learned_from", "epsilon"), METRICS, table)
+
+
+def csv_table(keys: Sequence[str], metrics: Collection[str], table: Mapping[Key, Mapping[str, Summary]]) -> str:
+    """Each key's columns, then for each metric its mean, spread and number of cells; empty where there is none."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    kinds = [f"{metric}{kind}" for metric in METRICS for kind in ("", "_spread", "_count")]
-    writer.writerow(["learned_from", "epsilon", *kinds])
-    for side, row in table.items():
-        values = (value for metric in METRICS for value in (row[metric].mean, row[metric].spread, row[metric].count))
-        writer.writerow([*side, *values])
+    writer.writerow([*keys, *(f"{metric}{kind}" for metric in metrics for kind in ("", "_spread", "_count"))])
+    for key, row in table.items():
+        values = (value for metric in metrics for value in (row[metric].mean, row[metric].spread, row[metric].count))
+        writer.writerow([*key, *values])
     return text.getvalue()
 
 

@@ -54,7 +54,15 @@ def file(painting: Painting, tmp_path: Path) -> str:
 
 
 def run(tab: ModuleType, file: str | None, epsilon: float = 8, steps: float = 3, **other: Any) -> list[Any]:
-    settings = {"samples": 1, "step_size": 0, "objective": "advdm", "seed": 0, "request": VISITOR, **other}
+    settings = {
+        "samples": 1,
+        "step_size": 0,
+        "objective": "advdm",
+        "seed": 0,
+        "robust": False,
+        "request": VISITOR,
+        **other,
+    }
     return list(tab.show_protection(file, epsilon, steps, **settings))
 
 
@@ -90,6 +98,12 @@ class TestHandler:
         assert np.array_equal(pixels(last.slider[0]), pixels(file))
         assert np.array_equal(pixels(last.slider[1]), pixels(path))
 
+    @pytest.mark.parametrize("objective", OBJECTIVES)
+    def test_every_objective(self, tab: ModuleType, file: str, objective: str) -> None:
+        *_, last = run(tab, file, steps=1, objective=objective, robust=True)
+        assert (last.report["objective"], last.report["robust"]) == (objective, True)
+        assert last.report["max_change"] > 0
+
     def test_change_is_amplified_around_grey(self, tab: ModuleType, file: str) -> None:
         *_, last = run(tab, file, epsilon=2)
         change = (pixels(last.protected["value"]).astype(int) - pixels(file)) * 10 + 128
@@ -104,13 +118,13 @@ class TestHandler:
     def test_live(self, tab: ModuleType, file: str) -> None:
         first, second, *_ = run(tab, file)
         assert first.protected["value"] is None  # an older result is not offered meanwhile
-        assert second.status.startswith("Step 1 of 3, noise error ")
+        assert second.status.startswith("Step 1 of 3, loss ")
         assert Image.open(second.slider[1]).size == Image.open(file).size
         assert list(second.curve["step"]) == [1]
 
     def test_stop_gives_the_result_so_far(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
         shared.begin(VISITOR)
-        shows = tab.show_protection(file, 8, 500, 1, 0, "advdm", 0, VISITOR)
+        shows = tab.show_protection(file, 8, 500, 1, 0, "advdm", 0, False, VISITOR)
         next(shows), next(shows)  # step 1 is shown
         shared.press_stop(VISITOR)
         *_, last = shows
@@ -126,7 +140,7 @@ class TestHandler:
         assert run(tab, file)[-1].status == "Done after 3 steps."
 
     def test_leaving_leaves_no_file(self, tab: ModuleType, file: str) -> None:
-        shows = tab.show_protection(file, 8, 500, 1, 0, "advdm", 0, VISITOR)
+        shows = tab.show_protection(file, 8, 500, 1, 0, "advdm", 0, False, VISITOR)
         folder = Path(next(shows).slider[0]).parent
         next(shows)
         shows.close()
@@ -204,6 +218,7 @@ class TestApi:
             "step_size": ("float", 0),
             "objective": (f"Literal[{', '.join(map(repr, OBJECTIVES))}]", "advdm"),
             "seed": ("float", 0),
+            "robust": ("bool", False),
         }
         assert [r["python_type"]["type"] for r in api["/protect"]["returns"]] == ["filepath", ANY_JSON]
         assert api["/protect"]["description"].startswith("Protect a painting from diffusion mimicry")
@@ -298,7 +313,7 @@ def test_missing_model_is_one_sentence(
 
 
 ANY_JSON = "str | float | bool | list | dict"
-DEFAULTS: list[Any] = [8, 2, 1, 0, "advdm", 0]
+DEFAULTS: list[Any] = [8, 2, 1, 0, "advdm", 0, False]
 """All settings of /protect, with few steps."""
 
 

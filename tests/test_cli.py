@@ -18,11 +18,12 @@ from PIL import Image
 
 from advdm import cli
 from advdm.commands import mimic, protect
-from advdm.commands.shared import mimicry_settings
+from advdm.commands.shared import OBJECTIVE_NAMES, attack_settings, mimicry_settings
 from advdm.inversion import load_word
 from advdm.metrics import compare
 from advdm.mimicry import MimicrySettings
 from advdm.model import SHORT_NAMES, is_here
+from advdm.objectives import OBJECTIVES
 from advdm.paintings import read_painting
 from advdm.protection import Settings
 from tests.tiny import tiny_pipeline
@@ -109,6 +110,12 @@ def test_files_and_folders_into_a_new_folder(capsys: pytest.CaptureFixture[str])
     assert run("protect", "a.png", "shed", "-o", "new/out", *QUICK) == 0
     assert {path for path in written() if path.startswith("new")} == {f"new/out/{stem}_protected.png" for stem in "abc"}
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["a.png", "b.jpg", "c.webp"]
+
+
+def test_a_target_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png"), Path("b.png").write_text("no picture")
+    assert run("protect", "a.png", "--objective", "mist", "--target", "b.png") == 2
+    assert refusal(capsys).startswith("b.png ")
 
 
 def test_each_painting_gets_what_it_gets_alone() -> None:
@@ -223,12 +230,13 @@ def test_report_says_what_the_saved_file_says(saved_tiny: Path) -> None:
     paint("a.png")
     settings = {"epsilon": 5, "steps": 3, "samples": 2, "step_size": 2.5, "objective": "advdm", "seed": 9}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    assert run("protect", "a.png", "-o", "out", *options, "--device", "cpu", "--report", "log/r.json") == 0
+    assert run("protect", "a.png", "-o", "out", *options, "--robust", "--device", "cpu", "--report", "log/r.json") == 0
     report: dict[str, Any] = json.loads(Path("log/r.json").read_text())
     assert report.pop("seconds") > 0
     seen = compare(read_painting("a.png"), read_painting("out/a_protected.png"))
     assert seen.max_change == 5  # three steps of 2.5 reach it and pass it
     assert report == settings | {
+        "robust": True,
         "model": str(saved_tiny),
         "device": "cpu",
         "dtype": "float32",
@@ -294,6 +302,7 @@ def test_notes_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
         ("--step-size", "0", "Step size must lie between"),
         ("--seed", str(2**63), "Seed must lie between"),
         ("--objective", "magic", "There is no objective 'magic'"),
+        ("--target", "a.png", "The objective 'advdm' has no target"),
         ("--device", "abacus", "(ADVDM_DEVICE)"),
         ("--model", "nobody/nothing", "ADVDM_MODEL"),
         ("--model", "no such\nmodel", "ADVDM_MODEL"),
@@ -332,13 +341,23 @@ def test_broken_model_folder_is_one_line(saved_tiny: Path, capsys: pytest.Captur
 
 def test_defaults_are_those_of_the_library() -> None:
     options = cli.parser().parse_args(["protect", "a.png"])
-    defaults = Settings(
-        options.epsilon, options.steps, options.samples, options.step_size, options.objective, options.seed
-    )
-    assert defaults == Settings()
+    assert attack_settings(options) == Settings() and not options.robust
 
 
-@pytest.mark.parametrize("command", [[], ["protect"], ["mimic"], ["evaluate"], ["models"]])
+def test_help_names_every_objective() -> None:
+    assert OBJECTIVE_NAMES.replace(" or ", ", ").split(", ") == list(OBJECTIVES)
+
+
+def test_target_of_ones_own() -> None:
+    paint("a.png"), Image.new("RGB", (64, 64), (255, 0, 0)).save("red.png")
+    options = ["a.png", "--objective", "textural", *QUICK]
+    assert run("protect", *options, "-o", "pattern.png") == 0
+    assert run("protect", *options, "-o", "red_target.png", "--target", "red.png", "--report", "r.json") == 0
+    assert Path("pattern.png").read_bytes() != Path("red_target.png").read_bytes()
+    assert json.loads(Path("r.json").read_text())["target"] == "red.png"
+
+
+@pytest.mark.parametrize("command", [[], ["protect"], ["mimic"], ["evaluate"], ["robustness"], ["models"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     out, err = capsys.readouterr()

@@ -9,7 +9,7 @@ import torch
 
 from advdm import ModelError, SettingsError, compare, protect, protection_steps, read_painting
 from advdm.model import LatentDiffusion
-from advdm.objectives import OBJECTIVES, Draw
+from advdm.objectives import OBJECTIVES
 from advdm.paintings import Painting
 from advdm.protection import Settings, apply_perturbation, pixel_gradient
 from advdm.views import View
@@ -205,26 +205,6 @@ def test_a_model_of_damaged_weights_is_one_sentence(painting):
     torch.nn.init.constant_(pipeline.unet.conv_out.weight, np.nan)
     with pytest.raises(ModelError, match="not finite"):
         protect(painting, LatentDiffusion(pipeline, "damaged"), steps=1)
-
-
-def test_draws_split_like_their_latents():
-    whole = Draw(torch.arange(5), torch.randn(5, 1, 2, 2))
-    parts = whole.split(2)
-    assert [len(part.timesteps) for part in parts] == [2, 2, 1]
-    assert torch.equal(torch.cat([part.noise for part in parts]), whole.noise)
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_objective_gives_a_loss_and_a_gradient_for_each_sample(tiny, objective):
-    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    draws = Draw(torch.tensor([10, 500, 990]), torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1)))
-    losses, gradient = OBJECTIVES[objective](tiny, latents, draws, tiny.embed("a painting"))
-    assert losses.shape == (3,)
-    assert gradient.shape == latents.shape
-    assert not losses.requires_grad
-    # A small move along the gradient raises each loss.
-    moved, _ = OBJECTIVES[objective](tiny, latents + 0.01 * gradient.sign(), draws, tiny.embed("a painting"))
-    assert (moved > losses).all()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from advdm import Comparison, Painting, Settings, compare, protection_steps, read_painting
-from advdm.objectives import OBJECTIVES
+from advdm.objectives import MEANINGS, OBJECTIVES
 from advdm.views import whole_view
 from ui import shared
 from ui.painting_input import PaintingInput
@@ -173,6 +173,7 @@ def show_protection(
     step_size: float | None,
     objective: str,
     seed: float | None,
+    robust: bool,
     request: gr.Request,
 ) -> Iterator[Shown]:
     """Protect one painting and show it: previews about every second, then the result, also of a stopped run."""
@@ -183,7 +184,7 @@ def show_protection(
         yield Shown(status="Stopped before it began.")
         return
     with said(), run_folder() as folder:
-        settings = settings_from(epsilon, steps, samples, step_size, objective, seed)
+        settings = settings_from(epsilon, steps, samples, step_size, objective, seed, robust)
         original = read_painting(painting)
         before = write_picture(original.levels, original, folder / "original.png")
         yield Shown(
@@ -228,6 +229,7 @@ def protect(
     step_size: float | None,
     objective: str,
     seed: float | None,
+    robust: bool,
     request: gr.Request,
 ) -> Iterator[tuple[str | None, dict[str, Any] | None]]:
     """Protect a painting from diffusion mimicry: the protected PNG, and a report measured on that file.
@@ -235,11 +237,12 @@ def protect(
     painting: PNG, JPEG, WebP, TIFF or BMP. epsilon: largest change of any channel of any pixel, in 8-bit levels.
     steps: sign-gradient steps. samples: Monte-Carlo samples averaged in each step. step_size: in 8-bit levels, 0 for
     an eighth of epsilon. objective: what the attack pushes on. seed: the same seed and settings give the same file.
+    robust: against JPEG, resizing and a slight blur as well.
     The report holds the settings as used, seconds, max_change (8-bit levels), psnr (dB) and ssim.
     """
     protected: str | None = None
     report: dict[str, Any] | None = None
-    shows = show_protection(painting, epsilon, steps, samples, step_size, objective, seed, request)
+    shows = show_protection(painting, epsilon, steps, samples, step_size, objective, seed, robust, request)
     for shown in shows:
         if shown.protected != gr.skip():
             protected, report = shown.protected["value"], shown.report
@@ -250,10 +253,17 @@ def protect(
 
 
 def settings_from(
-    epsilon: float, steps: float, samples: float, step_size: float | None, objective: str, seed: float | None
+    epsilon: float,
+    steps: float,
+    samples: float,
+    step_size: float | None,
+    objective: str,
+    seed: float | None,
+    robust: bool,
 ) -> Settings:
     """Settings from the page's numbers, where 8 may come as 8.0 and an empty box as None. Raises SettingsError."""
-    return Settings(whole(epsilon), whole(steps), whole(samples), step_size or None, objective, whole(seed or 0))
+    numbers = whole(epsilon), whole(steps), whole(samples), step_size or None
+    return Settings(*numbers, objective, whole(seed or 0), bool(robust))
 
 
 def whole(number: float) -> Any:
@@ -288,7 +298,7 @@ def progress_line(moment: Moment, settings: Settings, seconds: float) -> str:
     if moment.preview is None:
         return "Writing the protected painting."
     left = seconds / number * (settings.steps - number)
-    return f"Step {number} of {settings.steps}, noise error {moment.losses[-1]:.3f}, {in_words(left)} left."
+    return f"Step {number} of {settings.steps}, loss {moment.losses[-1]:.3f}, {in_words(left)} left."
 
 
 def in_words(seconds: float) -> str:
@@ -310,7 +320,7 @@ def notes_on(painting: Painting) -> str:
 
 def curve_of(losses: list[float]) -> pd.DataFrame:
     smooth = pd.Series(losses).rolling(SMOOTHING, min_periods=1).mean()
-    return pd.DataFrame({"step": range(1, len(losses) + 1), "noise error": smooth})
+    return pd.DataFrame({"step": range(1, len(losses) + 1), "loss": smooth})
 
 
 def report_of(settings: Settings, seconds: float, comparison: Comparison) -> dict[str, Any]:
@@ -369,8 +379,9 @@ def build_protect_tab() -> gr.State:
                 steps = gr.Slider(1, 500, 25, step=1, label="Steps")
                 samples = gr.Slider(1, 16, 1, step=1, label="Samples", info="Averaged in each step.")
                 step_size = gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0)
-                objective = gr.Dropdown(list(OBJECTIVES), label="Objective", visible=len(OBJECTIVES) > 1)
+                objective = gr.Dropdown(list(OBJECTIVES), label="Objective", info=MEANINGS["advdm"])
                 seed = gr.Number(0, label="Seed", minimum=0)
+                robust = gr.Checkbox(label="Robust", info="Against JPEG, resizing and a slight blur as well.")
         with gr.Column(scale=3, min_width=320):
             status = gr.Textbox(welcome_line(None), label="Status", max_lines=2, interactive=False)
             with gr.Column() as welcome:
@@ -396,8 +407,8 @@ def build_protect_tab() -> gr.State:
                 with gr.Tab("Loss"):
                     curve = gr.LinePlot(
                         x="step",
-                        y="noise error",
-                        label=f"Noise error of the model, mean of {SMOOTHING} steps; higher means more confused",
+                        y="loss",
+                        label=f"What the attack drives up, mean of {SMOOTHING} steps; of advdm, the noise error",
                         height=260,
                         buttons=[],
                     )
@@ -409,11 +420,12 @@ def build_protect_tab() -> gr.State:
     numbers_in = [epsilon, steps, samples]
     strength.input(lambda word: STRENGTHS[word], strength, epsilon, **QUIET)
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
+    objective.input(lambda name: gr.update(info=MEANINGS[name]), objective, objective, **QUIET)
     gr.on(None, describe, numbers_in, [strength, effort], **QUIET)  # at the start, and when a number changes
     painting.change(welcome_line, painting, status, show_progress="hidden", api_visibility="private").failure(
         lambda: "This file cannot be protected.", None, status, **QUIET
     )
-    inputs = [painting, *numbers_in, step_size, objective, seed]
+    inputs = [painting, *numbers_in, step_size, objective, seed, robust]
     outputs = [status, protected, report, numbers, slider, seen, details, curve, welcome, results, pair]
     run = start.click(shared.begin, None, [status, start, stop], **QUIET).then(
         show_protection, inputs, outputs, show_progress_on=status, api_visibility="private", **LANE

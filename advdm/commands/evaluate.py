@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from advdm.commands.shared import add_command, add_imitator, add_machine, check_apart, mimicry_settings
+from advdm.commands.shared import (
+    OBJECTIVE_NAMES,
+    add_command,
+    add_imitator,
+    add_machine,
+    check_apart,
+    mimicry_settings,
+)
 from advdm.errors import AdvDMError
 from advdm.files import shown
 
@@ -29,7 +36,13 @@ def add(commands: Commands) -> None:
     add("-o", "--output", type=Path, metavar="DIR", help="for tables, plot, sheet and cells; else DIR_evaluation")
     add_machine(command)
     add("--epsilons", type=numbers, default="2,4,8,16", metavar="N,N", help="largest changes, of 255 levels")
-    add("--objectives", type=names, default="advdm", metavar="NAME,NAME", help="what the attacks push on")
+    add(
+        "--objectives",
+        type=names,
+        default="advdm",
+        metavar="NAME,NAME",
+        help=f"what the attacks push on: any of {OBJECTIVE_NAMES}",
+    )
     add("--seeds", type=int, default=1, metavar="N", help="runs with seeds 0 to N - 1 on each subject")
     add("--steps", type=int, default=100, metavar="N", help="steps of each attack")
     add("--samples", type=int, default=1, metavar="N", help="Monte-Carlo samples averaged in each of them")

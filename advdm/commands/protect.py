@@ -9,20 +9,32 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from advdm.commands.shared import Report, add_command, add_machine, check_report, key, machine, write_report
+from advdm.commands.shared import (
+    Report,
+    add_attack,
+    add_command,
+    add_machine,
+    attack_settings,
+    check_report,
+    key,
+    machine,
+    read_aloud,
+    write_report,
+)
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, clean, make_folder, shown
 
 if TYPE_CHECKING:
     from advdm.commands.shared import Commands
     from advdm.model import LatentDiffusion
+    from advdm.paintings import Painting
     from advdm.protection import Settings
 
 
@@ -33,12 +45,9 @@ def add(commands: Commands) -> None:
     add("paintings", nargs="+", metavar="PAINTING", type=Path, help="picture files, and folders of them")
     add("-o", "--output", type=Path, metavar="FILE|DIR", help="a .png (of one painting) or a folder; else beside each")
     add_machine(command)
-    add("--epsilon", type=int, default=8, metavar="N", help="largest change of any channel of any pixel, of 255 levels")
-    add("--steps", type=int, default=100, metavar="N", help="steps of the attack")
-    add("--samples", type=int, default=1, metavar="N", help="Monte-Carlo samples averaged in each step")
-    add("--step-size", type=float, metavar="S", help="change in one step, of 255 levels; else an eighth of epsilon")
-    add("--objective", default="advdm", metavar="NAME", help="what the attack pushes on")
-    add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bytes")
+    add_attack(command)
+    add("--target", type=Path, metavar="FILE", help="a picture for textural and mist to drive to; else a pattern")
+    add("--robust", action="store_true", help="against what platforms do as well: JPEG, resizing, a slight blur")
     add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")
 
 
@@ -46,12 +55,11 @@ def protect(options: argparse.Namespace) -> int:
     """Protect every painting that can be; returns 2 if one could not."""
     from advdm.model import choose_device, load_model
     from advdm.paintings import check_painting, find_paintings
-    from advdm.protection import Settings
 
     # Whatever can be refused is refused before the model is loaded.
-    settings = Settings(
-        options.epsilon, options.steps, options.samples, options.step_size, options.objective, options.seed
-    )
+    settings = replace(attack_settings(options), robust=options.robust)
+    settings.check_target(options.target)
+    aim = read_aloud(options.target) if options.target else None
     device = choose_device(options.device)
     sources = find_paintings(options.paintings)
     if not sources:
@@ -71,9 +79,9 @@ def protect(options: argparse.Namespace) -> int:
         return 2
     model = load_model(options.model, device)
     try:
-        protect_all(accepted, model, settings, outcomes)
+        protect_all(accepted, model, settings, aim, outcomes)
     finally:  # after Ctrl-C too: what is finished is reported
-        used = settings_as_used(settings, model)
+        used = settings_as_used(settings, model) | ({"target": str(options.target)} if aim else {})
         reports = [used | {"painting": str(source)} | outcomes[source] for source in sources if source in outcomes]
         if options.report and any("protected" in report for report in reports):
             write_report(options.report, reports if len(sources) > 1 else reports[0])
@@ -81,9 +89,16 @@ def protect(options: argparse.Namespace) -> int:
 
 
 def protect_all(
-    targets: dict[Path, Path], model: LatentDiffusion, settings: Settings, outcomes: dict[Path, Report]
+    targets: dict[Path, Path],
+    model: LatentDiffusion,
+    settings: Settings,
+    aim: Painting | None,
+    outcomes: dict[Path, Report],
 ) -> None:
-    """Protect each source into its target, under one bar whose time left is that of the whole job."""
+    """Protect each source into its target file, under one bar whose time left is that of the whole job.
+
+    aim is what `protection_steps` calls the target.
+    """
     # disable=None: where stderr is no terminal, it holds sentences and no bar.
     with tqdm(total=settings.steps * len(targets), unit=" steps", leave=False, dynamic_ncols=True, disable=None) as bar:
         for done, (source, target) in enumerate(targets.items()):
@@ -92,11 +107,18 @@ def protect_all(
             place = f"{done + 1}/{len(targets)} " if len(targets) > 1 else ""
             bar.set_description(place + shown(source))
             with recorded(outcomes, source):
-                outcomes[source] = protect_one(source, target, model, settings, bar)
+                outcomes[source] = protect_one(source, target, model, settings, aim, bar)
                 bar.write(summary(source, outcomes[source]), file=sys.stdout)
 
 
-def protect_one(source: Path, target: Path, model: LatentDiffusion, settings: Settings, bar: tqdm[NoReturn]) -> Report:
+def protect_one(
+    source: Path,
+    target: Path,
+    model: LatentDiffusion,
+    settings: Settings,
+    aim: Painting | None,
+    bar: tqdm[NoReturn],
+) -> Report:
     """Protect one painting, and measure the file that was written."""
     from advdm.metrics import compare
     from advdm.paintings import read_painting
@@ -106,7 +128,7 @@ def protect_one(source: Path, target: Path, model: LatentDiffusion, settings: Se
     painting = read_painting(source)
     for note in painting.notes:
         bar.write(f"{shown(source)}: {note}", file=sys.stderr)
-    for step in protection_steps(painting, model, settings):
+    for step in protection_steps(painting, model, settings, aim):
         bar.update()
         last = step
     make_folder(target.parent)

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from advdm.mimicry import MimicrySettings
     from advdm.model import LatentDiffusion
     from advdm.paintings import Painting
+    from advdm.protection import Settings
 
     Commands = argparse._SubParsersAction["Parser"]
+
+OBJECTIVE_NAMES = "advdm, textural, mist, sds or sds_down"
+"""For help, which must not wait for torch."""
 
 Report = dict[str, Any]
 """What becomes one JSON object."""
@@ -49,6 +53,22 @@ def add_machine(command: Parser) -> None:
     add = command.add_argument
     add("--model", default=os.environ.get("ADVDM_MODEL") or "atelier", metavar="NAME", help="see the command models")
     add("--device", default=os.environ.get("ADVDM_DEVICE") or "auto", metavar="NAME", help="cpu, cuda, mps or auto")
+
+
+def add_attack(command: Parser) -> None:
+    add = command.add_argument
+    add("--epsilon", type=int, default=8, metavar="N", help="largest change of any channel of any pixel, of 255 levels")
+    add("--steps", type=int, default=100, metavar="N", help="steps of the attack")
+    add("--samples", type=int, default=1, metavar="N", help="Monte-Carlo samples averaged in each step")
+    add("--step-size", type=float, metavar="S", help="change in one step, of 255 levels; else an eighth of epsilon")
+    add("--objective", default="advdm", metavar="NAME", help=f"what the attack pushes on: {OBJECTIVE_NAMES}")
+    add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bytes")
+
+
+def attack_settings(options: argparse.Namespace) -> Settings:
+    from advdm.protection import Settings
+
+    return Settings(options.epsilon, options.steps, options.samples, options.step_size, options.objective, options.seed)
 
 
 def machine(model: LatentDiffusion) -> Report:
