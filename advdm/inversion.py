@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.func import functional_call
 
@@ -69,7 +69,8 @@ class Word:
         """Write learned_embeds.safetensors in the form that `pipe.load_textual_inversion` reads."""
         path = Path(path)
         with atomic_path(path) as temporary:
-            save_file({self.token: self.vectors.detach().cpu().contiguous()}, temporary, metadata={"format": "pt"})
+            # Not save_file, which reports a full disk by an error of its own.
+            temporary.write_bytes(save({self.token: self.vectors.detach().cpu().contiguous()}, {"format": "pt"}))
         return path
 
 

@@ -207,6 +207,9 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
         )
     except Exception as error:  # a damaged file of a stranger's folder raises nearly anything
         raise ModelError(_why_not(name, source)) from error
+    # Without its settings a tokenizer loads all the same, knows no longest prompt, and pads as it likes.
+    if pipeline.tokenizer.model_max_length > pipeline.text_encoder.config.max_position_embeddings:
+        raise ModelError(_why_not(name, source))
     return LatentDiffusion(pipeline, name, device)
 
 

@@ -6,15 +6,18 @@ raises on it comes out as one `PaintingError`.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import io
 import os
+import re
 import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +32,8 @@ MAX_PIXELS = 50_000_000  # painters photograph and scan at 24 to 48 million
 MIN_SIDE = 64
 MAX_ASPECT = 8
 MAX_TILE = 8192
+MAX_SCANS = 100  # of a progressive JPEG, which may say in 14 bytes that the whole picture is to be gone over again
+SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp"})
 
@@ -63,6 +68,10 @@ FOREIGN = (
     (0, (b"8BPS",), "a Photoshop file"),
     (0, (b"%PDF",), "a PDF"),
 )
+
+# What libtiff finds wrong comes out as an error of Pillow; it shall not go to stderr as well.
+with suppress(Exception):
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +187,7 @@ def _opened(path: StrPath) -> Iterator[ImageFile.ImageFile]:
             file.seek(0)
             with Image.open(file, formats=FORMATS) as image:
                 _check_header(image)
+                _check_scans(image, file)
                 yield image
     except Exception as e:  # Pillow raises nearly anything on hostile bytes
         raise PaintingError(f"{shown(path)} {_complaint(e)}.") from e
@@ -197,7 +207,7 @@ def _check_file(path: StrPath) -> None:
 
 def _check_kind(head: bytes) -> None:
     kind = next((kind for at, marks, kind in FOREIGN if head.startswith(marks, at)), None)
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<svg" in head:
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<svg" in head and b"<html" not in head:
         kind = "an SVG drawing"
     if kind:
         raise PaintingError(f"is {kind}, which cannot be read; save it as PNG or JPEG first")
@@ -215,11 +225,25 @@ def _check_header(image: ImageFile.ImageFile) -> None:
     tags = getattr(image, "tag_v2", {})  # of a TIFF, whose tiles may be far larger than its picture
     if max(tags.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)) > MAX_TILE:
         raise PaintingError("has tiles that are too large; save it again without tiles")
+    planar = tags.get(ExifTags.Base.PlanarConfiguration) == 2 and tags.get(ExifTags.Base.Compression, 1) == 1
+    if planar and max(tags[ExifTags.Base.BitsPerSample]) > 8:  # which Pillow reads as 8 bits, without a word
+        raise PaintingError("has 16 bits a channel in separate planes; save it with interleaved channels first")
     # MPO is what phones call a JPEG with a preview or depth map after the picture.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise PaintingError("has several frames or pages; save the one to protect by itself")
     if image.mode in ("I", "F"):
         raise PaintingError("has 32 bits a channel; save it with 8 or 16 bits first")
+
+
+def _check_scans(image: ImageFile.ImageFile, file: BinaryIO) -> None:
+    if image.format not in ("JPEG", "MPO"):
+        return
+    place = file.tell()
+    file.seek(0)
+    scans = sum(1 for _ in SCAN.finditer(file.read()))
+    file.seek(place)
+    if scans > MAX_SCANS:
+        raise PaintingError("is drawn in too many scans; save it again as a plain JPEG")
 
 
 def _complaint(error: Exception) -> str:

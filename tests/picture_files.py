@@ -49,6 +49,35 @@ def tiff_file(tags: dict[int, int], data: bytes, offset_tag: int = 273) -> bytes
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + data
 
 
+def planar_tiff(levels: npt.NDArray[np.generic], compress: bool) -> bytes:
+    """A TIFF of unsigned levels (H, W, C) whose channels, grey or RGB, are stored one after another."""
+    height, width, channels = levels.shape
+    planes = [levels[..., channel].tobytes() for channel in range(channels)]
+    planes = list(map(zlib.compress, planes)) if compress else planes
+    sizes = [len(plane) for plane in planes]
+    starts = [8 + sum(sizes[:number]) for number in range(channels)]
+    fields = {
+        256: [width],
+        257: [height],
+        258: [8 * levels.dtype.itemsize] * channels,
+        259: [8 if compress else 1],
+        262: [2 if channels == 3 else 1],
+        273: starts,
+        277: [channels],
+        278: [height],
+        279: sizes,
+        284: [2],
+    }
+    at, lists, entries = 8 + sum(sizes), b"", b""
+    for tag, values in fields.items():
+        data = struct.pack(f"<{len(values)}I", *values)
+        entries += struct.pack("<HHI", tag, 4, len(values))
+        entries += data if len(data) == 4 else struct.pack("<I", at + len(lists))
+        lists += data if len(data) > 4 else b""
+    header = b"II*\0" + struct.pack("<I", at + len(lists))
+    return header + b"".join(planes) + lists + struct.pack("<H", len(fields)) + entries + bytes(4)
+
+
 def grey_tiff(width: int, height: int, bits: int, white_is_zero: bool, data: bytes) -> bytes:
     tags = {
         256: width,
@@ -82,3 +111,31 @@ def cmyk_profile() -> bytes:
         63190, 65536, 54061, b"",
     )  # fmt: skip
     return header + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+
+
+def bmp_file(width: int, height: int, bits: int, compression: int, data: bytes, palette: bytes = b"") -> bytes:
+    """A Windows bitmap; a negative height means that the top row comes first."""
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(data), 0, 0, 0, 0)
+    start = 14 + len(info) + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + info + palette + data
+
+
+def scan_bomb(jpeg: bytes, scans: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again, each time for a pass over the whole picture."""
+    last = jpeg.rfind(b"\xff\xda")
+    return jpeg[:-2] + jpeg[last:-2] * scans + jpeg[-2:]
+
+
+def after_header(png: bytes, *chunks: bytes) -> bytes:
+    """The PNG with more chunks right behind its header."""
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+def interlaced_png(levels: Levels) -> bytes:
+    """An Adam7 PNG of RGB levels."""
+    height, width, _ = levels.shape
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    parts = (levels[top::down, left::right] for top, left, down, right in passes)
+    data = b"".join(b"\0" + row.tobytes() for part in parts for row in part)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")

@@ -1,5 +1,6 @@
 """The frozen model: scaling, prediction types, loading by name, and a sentence for each failure."""
 
+import os
 import shutil
 
 import pytest
@@ -67,20 +68,41 @@ def test_no_hub_in_reach_is_one_sentence(name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("missing", ("unet", "vae/diffusion_pytorch_model.safetensors", "model_index.json"))
-def test_an_incomplete_folder_is_one_sentence(folder, tmp_path, missing):
+FILES = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+]
+
+
+def test_these_are_all_files_of_a_model(folder):
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ("missing", "empty", "cut", "rubbish"))
+def test_an_incomplete_folder_is_one_sentence(folder, tmp_path, name, damage):
     broken = tmp_path / "broken"
-    shutil.copytree(folder, broken)
-    target = broken / missing
-    shutil.rmtree(target) if target.is_dir() else target.unlink()
-    with pytest.raises(ModelError, match="not a complete"):
+    shutil.copytree(folder, broken, copy_function=os.link)
+    data = (broken / name).read_bytes()
+    (broken / name).unlink()
+    if damage != "missing":
+        (broken / name).write_bytes({"empty": b"", "cut": data[: len(data) // 2], "rubbish": b"\x10" * 1000}[damage])
+    with pytest.raises(ModelError, match=r"is not a complete Stable Diffusion pipeline .*\.$"):
         load_model(str(broken))
 
 
-def test_a_corrupt_weight_file_is_one_sentence(folder, tmp_path):
+def test_a_tokenizer_without_settings_is_one_sentence(folder, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
-    (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"\x10" * 1000)
+    (broken / "tokenizer" / "tokenizer_config.json").write_text("{}")
     with pytest.raises(ModelError, match="not a complete"):
         load_model(str(broken))
 

@@ -16,6 +16,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from advdm import AdvDMError, ModelError, Painting, load_model
+from advdm.files import reason
 
 SHOWN_SIDE = 2000
 """Pixels a side up to which the page shows a picture at full resolution."""
@@ -37,11 +38,14 @@ MODEL_NAME = Path(MODEL.name).name if os.path.isdir(MODEL.name) else MODEL.name
 
 @contextmanager
 def said() -> Iterator[None]:
-    """Whatever the library refuses becomes its sentence on the page."""
+    """Whatever the library refuses becomes its sentence on the page, and so does a disk that is full."""
     try:
         yield
     except AdvDMError as error:
         raise gr.Error(str(error), title="Not possible", print_exception=False) from error
+    except OSError as error:
+        sentence = f"The pictures cannot be written on this machine: {reason(error)}."
+        raise gr.Error(sentence, title="Not possible", print_exception=False) from error
 
 
 @contextmanager

@@ -1,0 +1,143 @@
+"""A disk that is full or may not be written: one sentence, and nothing half written stays. Killed: no half file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+import torch
+from PIL import Image
+
+from advdm import AdvDMError
+from advdm.inversion import Word
+from tests import app_server
+from tests.test_cli import MIMIC, QUICK, paint, pair, run, saved_tiny, start, workplace, written  # noqa: F401  (fixtures)
+
+BLOCK = 4096
+Fill = Callable[[int], None]
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Fill]:
+    """Makes the folder full, a disk of its own, with only so many bytes left."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("may not mount a disk here")
+
+    def fill(left: int) -> None:
+        used = os.statvfs(folder)
+        (folder / "filler").write_bytes(bytes(used.f_bavail * used.f_bsize - left))
+
+    try:
+        yield fill
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def refused(capsys: pytest.CaptureFixture[str], before: list[str]) -> str:
+    """The one line on stderr; what was there before is all there is."""
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert written() == before
+    return err.strip()
+
+
+def test_protect(full: Fill, capsys: pytest.CaptureFixture[str]) -> None:
+    paint("full/a.png")
+    full(BLOCK)  # of the 13 KB that the copy takes
+    before = written()
+    assert run("protect", "full/a.png", *QUICK) == 2
+    assert refused(capsys, before) == "a_protected.png cannot be written: no space left on device."
+
+
+def test_report(full: Fill, capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png")
+    full(0)
+    assert run("protect", "a.png", "--report", "full/r.json", *QUICK) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("a.png: largest change ")  # which was done and stays
+    assert err == "r.json cannot be written: no space left on device.\n"
+    assert written() == ["a.png", "a_protected.png", "full/filler"]
+
+
+def test_mimic(full: Fill, pair: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    full(8 * BLOCK)  # of six pictures, a sheet and two words
+    before = written()
+    assert run("mimic", "a.png", "a_protected.png", *MIMIC[:-1], "full/out") == 2
+    assert refused(capsys, before).endswith(": no space left on device.")
+
+
+def test_word(full: Fill) -> None:
+    full(0)
+    before = written()
+    with pytest.raises(AdvDMError, match=r"^w\.safetensors cannot be written: no space left on device\.$"):
+        Word("<a>", torch.zeros(8, 768)).save("full/w.safetensors")
+    assert written() == before
+
+
+def test_evaluate(full: Fill, capsys: pytest.CaptureFixture[str]) -> None:
+    paint("DIR/a.png")
+    Path("prompts.txt").write_text("a painting in the style of {}\na boat in {}\n")
+    full(8 * BLOCK)
+    before = written()
+    quick = ("--steps", "1", "--inversion-steps", "1", "--epsilons", "4", "--vectors", "1", "--sampling-steps", "1")
+    assert run("evaluate", "DIR", "-o", "full/out", "--prompts", "prompts.txt", *quick) == 2
+    assert refused(capsys, before).endswith(": no space left on device.")
+
+
+@pytest.mark.parametrize("left", [0, 8 * BLOCK, 16 * BLOCK])
+def test_app(full: Fill, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    app_server.app()
+    from ui import protect
+
+    paint("a.png")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(Path("full").absolute()))
+    full(left)
+    before = written()
+    visitor: Any = SimpleNamespace(session_hash="somebody")
+    with pytest.raises(gr.Error, match=r"no space left on device\.") as refusal:
+        list(protect.show_protection("a.png", 8, 2, 1, 0, "advdm", 0, visitor))
+    assert not refusal.value.print_exception
+    assert written() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["protect", "full/a.png"],
+        ["protect", "a.png", "-o", "full/new"],
+        ["protect", "a.png", "--report", "full/r.json"],
+        ["mimic", "a.png", "a.png", "-o", "full/out"],
+        ["evaluate", "DIR", "-o", "full/out"],
+    ],
+)
+def test_read_only(
+    full: Fill, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("advdm.model.load_model", lambda *_: pytest.fail("the model was loaded"))
+    paint("a.png"), paint("DIR/a.png"), paint("full/a.png")
+    subprocess.run(["mount", "-o", "remount,ro", "full"], check=True)
+    before = written()
+    assert run(*command) == 2
+    assert refused(capsys, before) == "The folder full cannot be written to."
+
+
+def test_kill_while_mimic_writes(pair: None) -> None:  # noqa: F811
+    process = start("mimic", "a.png", "a_protected.png", *MIMIC)
+    deadline = time.monotonic() + 120
+    while not list(Path().glob("out/.*/*.png")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.001)
+    process.kill()
+    process.communicate(timeout=60)
+    assert not Path("out/report.json").exists()
+    for path in Path("out").glob("[!.]*.png"):
+        Image.open(path).load()
