@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ui.door import Door
 from ui.mimicry import build_mimicry_tab
 from ui.protect import build_protect_tab
 
@@ -50,14 +51,14 @@ LAUNCH: dict[str, Any] = {
 }
 
 # Every 10 minutes, whatever is older than 50: within the hour.
-with gr.Blocks(title="AdvDM", analytics_enabled=False, delete_cache=(600, 3000)) as demo:
+with Door(title="AdvDM", analytics_enabled=False, delete_cache=(600, 3000)) as demo:
     gr.Markdown(INTRO)
     with gr.Tab("Protect"):
         pair = build_protect_tab()
     with gr.Tab("Mimicry"):
         build_mimicry_tab(pair)
 
-demo.queue(max_size=16)
+demo.queue(max_size=16, api_open=False)  # or requests could pass the queue by
 
 
 def main() -> None:

@@ -38,7 +38,6 @@ Tick = Callable[[], object]
 
 DRAWS, DRAW_SEED = 64, 2**40
 """Timesteps and noises of the noise error: the same for every side, and drawn by no attack."""
-CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -198,6 +197,6 @@ def noise_error(painting: Painting, model: LatentDiffusion) -> float:
     embedding = model.embed(PROMPT)
     errors = [
         model.noise_error(mean_latent.expand_as(drawn), at.to(model.device), drawn.to(model.device), embedding)
-        for at, drawn in zip(timesteps.split(CHUNK), noise.split(CHUNK), strict=True)
+        for at, drawn in zip(timesteps.split(model.at_once), noise.split(model.at_once), strict=True)
     ]
     return torch.cat(errors).mean().item()

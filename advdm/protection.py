@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from advdm.errors import ModelError, SettingsError
-from advdm.model import LatentDiffusion
+from advdm.model import AT_ONCE, LatentDiffusion
 from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
 from advdm.paintings import Painting, write_painting
 from advdm.platforms import random_treatment
@@ -29,8 +29,6 @@ LEVELS = 255
 PROMPT = "a painting"
 BAND = 256
 """Rows that are rounded at a time, so that a large painting needs no second float copy."""
-CHUNK_ELEMENTS = 65_536
-"""Latent numbers that go through the denoiser at once: 4 samples of Stable Diffusion at 512 px, 32 of atelier."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +201,7 @@ def pixel_gradient(
     shape = (settings.samples, *posterior.mean.shape[1:])
     latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
     draws = draw(model, shape, generator, aim(view) if aim else None)
-    size = max(1, CHUNK_ELEMENTS // latents[0].numel())
+    size = max(1, AT_ONCE // latents[0].numel())
     try:
         losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, size)
     except torch.OutOfMemoryError:

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.utils import QueueError
 from PIL import Image
 
 from advdm import Painting, Settings, compare, protect, read_painting
@@ -240,6 +241,24 @@ class TestApi:
         client.predict(handle_file(file), steps=2, api_name="/protect")
         assert [path.name for path in set(cache.glob("tmp*/*")) - before] == ["sea_protected.png"]
 
+    def test_heavy_events_share_one_lane(self) -> None:
+        heavy = [fn for fn in app_server.app().demo.fns.values() if fn.concurrency_id == "model"]
+        assert {fn.api_name for fn in heavy} == {"protect", "mimic", "show_protection", "show_mimicry", "show_robustness"}
+        assert all(fn.queue and fn.concurrency_limit == 1 for fn in heavy)
+
+    def test_full_queue_is_a_sentence(self, client: Client, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(app_server.app().demo._queue, "max_size", 0)
+        with pytest.raises(QueueError, match="Queue is full! Please try again"):
+            client.predict(handle_file(file), api_name="/protect")
+
+    def test_place_in_the_queue(self, client: Client, file: str) -> None:
+        first, second = (client.submit(handle_file(file), steps=500, api_name="/protect") for _ in range(2))
+        while not (first.outputs() and second.status().rank == 0):
+            time.sleep(0.05)
+        assert second.status().queue_size == 1
+        assert second.outputs() == []
+        second.cancel(), first.cancel()
+
     def test_client_that_leaves_frees_the_lane(self, client: Client, file: str) -> None:
         long = client.submit(handle_file(file), steps=500, samples=16, api_name="/protect")
         while not long.outputs():
@@ -258,10 +277,77 @@ class TestStrangers:
     def test_outside_paths(self, name: str, path: str) -> None:
         answer = call(name, [as_file(path.format(upload=upload("a.webp", HARVEST.read_bytes()))), *DEFAULTS])
         assert not answer["success"]
+        assert "pload the p" in answer["output"]["error"]
         assert "passwd" not in str(answer["output"])
 
-    def test_addresses_of_this_machine(self) -> None:
-        assert not call("protect", [as_file(app_server.url() + "config"), *DEFAULTS])["success"]
+    @pytest.mark.parametrize(
+        "address", ["{app}config", "http://169.254.169.254/latest", "https://example.com/a.png", "HTTP://[::1]/a.png"]
+    )
+    def test_addresses_are_not_fetched(self, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+        fetched: list[str] = []
+        monkeypatch.setattr(gr.processing_utils, "async_ssrf_protected_download", lambda url, **_: fetched.append(url))
+        picture = as_file(address.format(app=app_server.url()))
+        for name, data in (("protect", [picture, *DEFAULTS]), ("mimic", [[picture], [picture], 1, 2, "*", 1, 0])):
+            answer = call(name, data)
+            assert answer["output"]["error"] == "Please upload the painting on this page."
+        assert fetched == []
+
+    @pytest.mark.parametrize(
+        "place, value", [(0, "8"), (0, None), (2, []), (3, "x"), (4, ["advdm"]), (4, {"a": 1}), (5, {}), (None, None)]
+    )
+    def test_what_is_no_setting_is_a_sentence_and_not_logged(
+        self, capfd: pytest.CaptureFixture[str], place: int | None, value: Any
+    ) -> None:
+        settings = [*DEFAULTS]
+        if place is None:
+            settings = []
+        else:
+            settings[place] = value
+        answer = call("protect", [as_file(upload("unpublished.webp", HARVEST.read_bytes())), *settings])
+        assert answer["output"]["error"].endswith((".", "]"))  # Gradio's own sentence ends with the choices
+        assert capfd.readouterr() == ("", "")
+
+    def test_upload_that_was_deleted_meanwhile(self) -> None:
+        path = upload("late.webp", HARVEST.read_bytes() + b"late")
+        Path(path).unlink()
+        answer = call("protect", [as_file(path), *DEFAULTS])
+        assert answer["output"]["error"] == "late.webp cannot be found."
+
+    def test_too_large_an_upload(self) -> None:
+        large = {"files": ("a.png", bytes(50 * 2**20 + 1))}
+        answer = httpx.post(f"{app_server.url()}gradio_api/upload", files=large, timeout=60)
+        assert answer.status_code == 413
+        assert "exceeded maximum allowed size" in answer.text
+
+    @pytest.mark.parametrize(
+        "address", ["file=/etc/passwd", "file=app.py", "file=README.md", "file=https://example.com", "proxy=http://a"]
+    )
+    def test_other_files_are_not_served(self, address: str) -> None:
+        assert httpx.get(f"{app_server.url()}gradio_api/{address}").status_code in (400, 403)
+
+    def test_the_queue_cannot_be_passed_by(self) -> None:
+        body = {"data": [as_file(upload("a.webp", HARVEST.read_bytes())), *DEFAULTS]}
+        answer = httpx.post(f"{app_server.url()}gradio_api/run/protect", json=body)
+        assert answer.status_code == 404
+        assert "join the queue" in answer.text
+
+    @pytest.mark.parametrize(
+        "name, stem",
+        [
+            ("../../evil.png", "evil"),
+            ("CON.png", "_CON"),
+            ("-o", "-o"),
+            ("<img src=x onerror=y>.png", "img srcx onerrory"),
+            ("\x1b[31mred\u202egnp.exe", "[31mredgnp"),
+            ("Die Ernte 🎨.png", "Die Ernte 🎨"),
+            ("a" * 300 + ".png", "a" * 200),
+        ],
+    )
+    def test_names(self, name: str, stem: str) -> None:
+        answer = call("protect", [as_file(upload(name, HARVEST.read_bytes()), orig_name=name), 8, 1, 1, 0, "advdm", 0, False])
+        path = Path(answer["output"]["data"][0]["path"])
+        assert path.name.startswith(stem) and path.name.endswith("_protected.png")
+        assert path.exists()
 
     def test_data_address(self) -> None:
         picture = {"path": None, "url": "data:image/png;base64,AAAA", "meta": {"_type": "gradio.FileData"}}

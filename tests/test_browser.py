@@ -229,12 +229,23 @@ def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit) -> None:
     other.protect.click()
     other.says("^Step")
     before = app_server.results()
-    other.page.close()
     visit.choose(HARVEST)
     visit.says("^Ready")
     visit.protect.click()
+    expect(visit.page.get_by_text("queue: 1/1")).to_be_visible()
+    other.page.close()
     visit.says("^Done")
     assert len(app_server.results() - before) == 1  # the other run never came to its end
+
+
+def test_full_queue_says_so(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_server.app().demo._queue, "max_size", 0)
+    visit.choose(HARVEST)
+    visit.says("^Ready")  # the painting is none the worse for it
+    visit.protect.click()
+    expect(visit.page.get_by_text("This application is currently busy. Please try again.")).to_be_visible()
+    visit.says("^Nothing was done")
+    expect(visit.protect).to_be_enabled()
 
 
 def test_keyboard_only(visit: Visit) -> None:

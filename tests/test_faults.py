@@ -104,7 +104,7 @@ def test_app(full: Fill, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before = written()
     visitor: Any = SimpleNamespace(session_hash="somebody")
     with pytest.raises(gr.Error, match=r"no space left on device\.") as refusal:
-        list(protect.show_protection("a.png", 8, 2, 1, 0, "advdm", 0, visitor))
+        list(protect.show_protection("a.png", 8, 2, 1, 0, "advdm", 0, False, visitor))
     assert not refusal.value.print_exception
     assert written() == before
 

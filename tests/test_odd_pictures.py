@@ -180,7 +180,7 @@ def test_odd_pictures(tiny: LatentDiffusion, uploads: Path, name: str, data: byt
         assert str(error).startswith(name) and (expected or "") in str(error)
         assert str(error).endswith(".") and str(error).isprintable() and "/" not in str(error)
         with pytest.raises(gr.Error, match=re.escape(str(error))):  # where the page decodes, or before
-            next(protect_tab.show_protection(checked(str(path)), 8, 1, 1, 0, "advdm", 0, VISITOR))
+            next(protect_tab.show_protection(checked(str(path)), 8, 1, 1, 0, "advdm", 0, False, VISITOR))
     else:
         assert not isinstance(expected, str)
         assert checked(str(path)) == str(path.resolve())

@@ -92,7 +92,7 @@ def test_one_encoding_a_step_and_one_prompt_in_all(tiny, painting, monkeypatch, 
 def test_samples_at_once_equal_the_mean_of_single_gradients(request, monkeypatch, chunk, model_name):
     """Against a plain loop: encode anew for every sample, average the pixel gradients."""
     model = request.getfixturevalue(model_name)
-    monkeypatch.setattr("advdm.protection.CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr("advdm.protection.AT_ONCE", chunk)
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     view, embedding = View(0, 0, 64, 64, (64, 64)), model.embed("a painting")
     settings = Settings(samples=5)

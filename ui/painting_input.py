@@ -10,10 +10,11 @@ from gradio.utils import get_upload_folder
 from pydantic import model_validator
 
 from advdm.paintings import check_painting
+from ui.door import UPLOAD_FIRST, UploadsOnly
 from ui.shared import said
 
 
-class PaintingInput(gr.Image):
+class PaintingInput(UploadsOnly, gr.Image):
     """gr.Image that judges a file before anything decodes it, and takes nothing but uploads."""
 
     is_template = True  # the page shows it as gr.Image
@@ -32,7 +33,7 @@ class Files(GalleryData):
         return [{"image": file} if isinstance(file, dict) and "path" in file else file for file in files]
 
 
-class PaintingsInput(gr.Gallery):
+class PaintingsInput(UploadsOnly, gr.Gallery):
     """gr.Gallery for one or several paintings, as careful as PaintingInput."""
 
     is_template = True
@@ -53,7 +54,7 @@ def checked(path: str | None) -> str:
     """The path of an upload that can be used as a painting; all else is refused in a sentence on the page."""
     file = Path(path or "").resolve()
     if not file.is_relative_to(Path(get_upload_folder()).resolve()):
-        raise gr.Error("Please upload the painting on this page.", print_exception=False)
+        raise gr.Error(UPLOAD_FIRST, print_exception=False)
     with said():
         check_painting(file)
     return str(file)

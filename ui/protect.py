@@ -263,7 +263,7 @@ def settings_from(
 ) -> Settings:
     """Settings from the page's numbers, where 8 may come as 8.0 and an empty box as None. Raises SettingsError."""
     numbers = whole(epsilon), whole(steps), whole(samples), step_size or None
-    return Settings(*numbers, objective, whole(seed or 0), bool(robust))
+    return Settings(*numbers, str(objective), whole(seed or 0), bool(robust))
 
 
 def whole(number: float) -> Any:
@@ -422,7 +422,7 @@ def build_protect_tab() -> gr.State:
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
     objective.input(lambda name: gr.update(info=MEANINGS[name]), objective, objective, **QUIET)
     gr.on(None, describe, numbers_in, [strength, effort], **QUIET)  # at the start, and when a number changes
-    painting.change(welcome_line, painting, status, show_progress="hidden", api_visibility="private").failure(
+    painting.change(welcome_line, painting, status, **QUIET).failure(
         lambda: "This file cannot be protected.", None, status, **QUIET
     )
     inputs = [painting, *numbers_in, step_size, objective, seed, robust]
