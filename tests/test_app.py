@@ -243,7 +243,13 @@ class TestApi:
 
     def test_heavy_events_share_one_lane(self) -> None:
         heavy = [fn for fn in app_server.app().demo.fns.values() if fn.concurrency_id == "model"]
-        assert {fn.api_name for fn in heavy} == {"protect", "mimic", "show_protection", "show_mimicry", "show_robustness"}
+        assert {fn.api_name for fn in heavy} == {
+            "protect",
+            "mimic",
+            "show_protection",
+            "show_mimicry",
+            "show_robustness",
+        }
         assert all(fn.queue and fn.concurrency_limit == 1 for fn in heavy)
 
     def test_full_queue_is_a_sentence(self, client: Client, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +350,9 @@ class TestStrangers:
         ],
     )
     def test_names(self, name: str, stem: str) -> None:
-        answer = call("protect", [as_file(upload(name, HARVEST.read_bytes()), orig_name=name), 8, 1, 1, 0, "advdm", 0, False])
+        answer = call(
+            "protect", [as_file(upload(name, HARVEST.read_bytes()), orig_name=name), 8, 1, 1, 0, "advdm", 0, False]
+        )
         path = Path(answer["output"]["data"][0]["path"])
         assert path.name.startswith(stem) and path.name.endswith("_protected.png")
         assert path.exists()
