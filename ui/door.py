@@ -24,7 +24,10 @@ class Door(gr.Blocks):
 
 
 class UploadsOnly(gr.components.Component):
-    """A component that fetches nothing: Gradio would download any public address, however much there is behind it."""
+    """A component that fetches nothing: Gradio would download any public address, however much there is behind it.
+
+    It must not be the first base of a component: the page shows that one.
+    """
 
     async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
         if is_http_url_like(str(url_or_file_path)):

@@ -14,7 +14,7 @@ from ui.door import UPLOAD_FIRST, UploadsOnly
 from ui.shared import said
 
 
-class PaintingInput(UploadsOnly, gr.Image):
+class PaintingInput(gr.Image, UploadsOnly):
     """gr.Image that judges a file before anything decodes it, and takes nothing but uploads."""
 
     is_template = True  # the page shows it as gr.Image
@@ -33,7 +33,7 @@ class Files(GalleryData):
         return [{"image": file} if isinstance(file, dict) and "path" in file else file for file in files]
 
 
-class PaintingsInput(UploadsOnly, gr.Gallery):
+class PaintingsInput(gr.Gallery, UploadsOnly):
     """gr.Gallery for one or several paintings, as careful as PaintingInput."""
 
     is_template = True
