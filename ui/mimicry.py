@@ -19,6 +19,7 @@ from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
 from ui.painting_input import PaintingsInput
 from ui.protect import QUIET, in_words, whole
+from ui.robustness import build_robustness_panel
 from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, run_folder, said, stop_flag
 
 SMOOTHING, POINTS = 20, 200
@@ -302,6 +303,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 with gr.Tab("Report"):
                     report = gr.JSON(label="Report", show_label=False)
             gr.Markdown(ABOUT)
+            build_robustness_panel(original, protected)
 
     numbers_in = [steps, prompts, count]
     gr.on(None, cost, numbers_in, price, **QUIET)  # at the start, and when a number changes

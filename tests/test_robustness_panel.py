@@ -1,0 +1,51 @@
+"""The panel on what is left of a protection, without a browser."""
+
+import inspect
+from types import ModuleType
+
+import gradio as gr
+import pytest
+
+from tests import app_server
+from tests.test_mimicry_tab import BRIDGE, HARVEST
+
+
+@pytest.fixture(scope="module")
+def panel() -> ModuleType:
+    app_server.app()
+    from ui import robustness
+
+    return robustness
+
+
+def test_table_grows_to_a_line_for_each_treatment(panel: ModuleType) -> None:
+    shows = list(panel.show_robustness([HARVEST], [BRIDGE]))
+    total = len(panel.treatments(panel.MODEL))
+    assert len(shows) == total + 1
+    assert shows[0].endswith(f"Treatment 1 of {total}.")
+    assert shows[-1].count("\n| ") == total + 1  # and the rule
+
+
+def test_what_it_says_whichever_way_it_falls(panel: ModuleType) -> None:
+    errors = {
+        "untouched": {"original": 0.2, "protected": 0.3},
+        "JPEG 95": {"original": 0.2, "protected": 0.29},
+        "purified": {"original": 0.2, "protected": 0.195},
+    }
+    text = panel.table(errors)
+    assert "| untouched | 0.200 | 0.300 | 100 %, all of it |" in text
+    assert "| JPEG 95 | 0.200 | 0.290 | 90 %, nearly all |" in text
+    assert "| purified | 0.200 | 0.195 | -5 %, nothing |" in text
+    assert panel.summary(errors) == "Least survives **purified**: -5 %, nothing."
+    same = {name: {"original": 0.2, "protected": 0.2} for name in errors}
+    assert "| purified | 0.200 | 0.200 | nothing to lose |" in panel.table(same)
+    assert "nothing that could be left" in panel.summary(same)
+
+
+def test_needs_a_pair(panel: ModuleType) -> None:
+    with pytest.raises(gr.Error, match="Choose an original and its protected copy"):
+        next(panel.show_robustness([HARVEST], []))
+
+
+def test_duration_takes_what_measure_takes(panel: ModuleType) -> None:
+    assert inspect.signature(panel.gpu_seconds).parameters == inspect.signature(panel.measure).parameters

@@ -1,0 +1,88 @@
+"""The panel of the Mimicry tab that tells what is left of a protection after JPEG, resizing and cleaning."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import gradio as gr
+import spaces
+
+from advdm import read_painting
+from advdm.robustness import UNTOUCHED, left, noise_errors, treatments
+from advdm.tables import ORIGINAL, markdown_table
+from ui.protect import FILES_SECONDS
+from ui.shared import LANE, MODEL, MODEL_NAME, said
+
+PROTECTED = "protected"
+HEADINGS = ("After", "Noise error of the original", "of the protected copy", "What is left of the difference")
+SECONDS = 45
+"""Guess for ZeroGPU: two pictures after nine treatments on Stable Diffusion."""
+
+ABOUT = f"""Platforms and imitators change a picture before a model learns from it. This does the same to both pictures
+above, and measures how wrong **{MODEL_NAME}** then still is about each: the higher the noise error,
+the harder the picture is to learn. It trains nobody; `python -m advdm robustness` does that as well."""
+
+Errors = dict[str, dict[str, float]]
+
+
+def gpu_seconds(original: str, protected: str) -> int:
+    """What one table asks of ZeroGPU; takes what `measure` takes."""
+    return FILES_SECONDS + SECONDS
+
+
+@spaces.GPU(duration=gpu_seconds)
+def measure(original: str, protected: str) -> Iterator[Errors]:
+    """The noise errors so far, after each treatment."""
+    with said():
+        copies = {ORIGINAL: read_painting(original), PROTECTED: read_painting(protected)}
+        errors: Errors = {}
+        for name, row in noise_errors(copies, MODEL):
+            errors[name] = row
+            yield errors
+
+
+def show_robustness(original: list[str], protected: list[str]) -> Iterator[str]:
+    """The table as it grows, and at last what it says; of several pairs the first."""
+    if not original or not protected:
+        raise gr.Error("Choose an original and its protected copy.", print_exception=False)
+    total = len(treatments(MODEL))
+    with closing(measure(original[0], protected[0])) as tables:
+        for errors in tables:
+            yield f"{table(errors)}\n\nTreatment {len(errors)} of {total}."
+    yield f"{table(errors)}\n\n{summary(errors)}"
+
+
+def table(errors: Errors) -> str:
+    """As Markdown, a line for each treatment."""
+    lines = []
+    for name, row in errors.items():
+        share = left(errors, name, PROTECTED)
+        kept = "nothing to lose" if share is None else f"{share:.0f} %, {in_words(share)}"
+        lines.append([name, f"{row[ORIGINAL]:.3f}", f"{row[PROTECTED]:.3f}", kept])
+    return markdown_table(HEADINGS, lines)
+
+
+def in_words(share: float) -> str:
+    """What so many % left of the difference mean."""
+    words = ((100, "all of it"), (80, "nearly all"), (40, "a part"), (10, "little"))
+    return next((word for least, word in words if share >= least), "nothing")
+
+
+def summary(errors: Errors) -> str:
+    """One sentence on the whole table, whichever way it falls."""
+    treated = [name for name in errors if name != UNTOUCHED]
+    shares = {name: share for name in treated if (share := left(errors, name, PROTECTED)) is not None}
+    if not shares:
+        return (
+            "The copy's noise error hardly differs from that of the original, so there is nothing that could be left."
+        )
+    weakest = min(shares, key=lambda name: shares[name])
+    return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {in_words(shares[weakest])}."
+
+
+def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
+    """The panel with its event, on the pictures that the two inputs hold."""
+    with gr.Accordion("What is left after JPEG, resizing and cleaning?", open=False):
+        gr.Markdown(ABOUT)
+        start = gr.Button("Measure what is left")
+        result = gr.Markdown()
+    start.click(show_robustness, [original, protected], result, api_visibility="private", **LANE)
