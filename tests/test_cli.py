@@ -362,6 +362,7 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     out, err = capsys.readouterr()
     assert out.startswith("usage: python -m advdm") and "(default: None)" not in out and err == ""
+    assert "(default: False)" not in out
     assert ("(default: 100)" in out) == (command in (["protect"], ["evaluate"], ["robustness"]))
 
 

@@ -422,7 +422,7 @@ def build_protect_tab() -> gr.State:
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
     objective.input(lambda name: gr.update(info=MEANINGS[name]), objective, objective, **QUIET)
     gr.on(None, describe, numbers_in, [strength, effort], **QUIET)  # at the start, and when a number changes
-    painting.change(welcome_line, painting, status, **QUIET).failure(
+    painting.change(welcome_line, painting, status, show_progress="hidden", api_visibility="private").failure(
         lambda: "This file cannot be protected.", None, status, **QUIET
     )
     inputs = [painting, *numbers_in, step_size, objective, seed, robust]

@@ -36,10 +36,11 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds the default to each help line, unless it is None."""
+    """Adds the default to each help line, unless it is None, or False because nobody asked for it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        unset = action.default is None or action.default is False
+        return action.help if unset else super()._get_help_string(action)
 
 
 def add_command(commands: Commands, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> Parser:
