@@ -45,7 +45,7 @@ class MimicrySettings:
     prompts: tuple[str, ...] = PROMPTS
     count: int = 1
     sampling_steps: int = 25
-    guidance: float = 5.0
+    guidance: float = 3.0
     seed: int = 0
     strength: float | None = None
 

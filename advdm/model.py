@@ -127,7 +127,7 @@ class LatentDiffusion:
         return (prediction - target).square().mean((1, 2, 3))
 
     @torch.no_grad()
-    def generate(self, embedding: Tensor, seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0) -> Tensor:
+    def generate(self, embedding: Tensor, seeds: Sequence[int], *, steps: int = 25, guidance: float = 3.0) -> Tensor:
         """Paint one picture for each embedding (N, tokens, width) and seed: (N, 3, size, size) in [0, 1]."""
         pictures: Tensor = self.pipeline(**self._guided(embedding, seeds, steps, guidance)).images
         return pictures.float()
@@ -141,7 +141,7 @@ class LatentDiffusion:
         *,
         strength: float = 0.5,
         steps: int = 25,
-        guidance: float = 5.0,
+        guidance: float = 3.0,
     ) -> Tensor:
         """Image to image (SDEdit, Meng et al. 2022): noise (N, 3, H, W) pixels to `strength` in (0, 1], and denoise."""
         pipeline: Any = StableDiffusionImg2ImgPipeline.from_pipe(self.pipeline)

@@ -25,6 +25,7 @@ from advdm.paintings import write_painting
 from tests import app_server
 
 HARVEST = app_server.EXAMPLES / "harvest.webp"
+WEB = httpx.Client(timeout=120)  # s, for a busy machine
 VISITOR: Any = SimpleNamespace(session_hash="somebody")
 
 
@@ -44,7 +45,7 @@ def shared(tab: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    client = Client(app_server.url(), verbose=False)
+    client = Client(app_server.url(), verbose=False, httpx_kwargs={"timeout": 120})
     yield client
     client.close()
 
@@ -320,7 +321,7 @@ class TestStrangers:
 
     def test_too_large_an_upload(self) -> None:
         large = {"files": ("a.png", bytes(50 * 2**20 + 1))}
-        answer = httpx.post(f"{app_server.url()}gradio_api/upload", files=large, timeout=60)
+        answer = WEB.post(f"{app_server.url()}gradio_api/upload", files=large)
         assert answer.status_code == 413
         assert "exceeded maximum allowed size" in answer.text
 
@@ -328,11 +329,11 @@ class TestStrangers:
         "address", ["file=/etc/passwd", "file=app.py", "file=README.md", "file=https://example.com", "proxy=http://a"]
     )
     def test_other_files_are_not_served(self, address: str) -> None:
-        assert httpx.get(f"{app_server.url()}gradio_api/{address}").status_code in (400, 403)
+        assert WEB.get(f"{app_server.url()}gradio_api/{address}").status_code in (400, 403)
 
     def test_the_queue_cannot_be_passed_by(self) -> None:
         body = {"data": [as_file(upload("a.webp", HARVEST.read_bytes())), *DEFAULTS]}
-        answer = httpx.post(f"{app_server.url()}gradio_api/run/protect", json=body)
+        answer = WEB.post(f"{app_server.url()}gradio_api/run/protect", json=body)
         assert answer.status_code == 404
         assert "join the queue" in answer.text
 
@@ -421,17 +422,17 @@ def as_file(path: str, **other: str) -> dict[str, Any]:
 
 def upload(name: str, content: bytes) -> str:
     """Upload as the page does; the path on the server."""
-    answer = httpx.post(f"{app_server.url()}gradio_api/upload", files={"files": (name, content)})
+    answer = WEB.post(f"{app_server.url()}gradio_api/upload", files={"files": (name, content)})
     return str(answer.json()[0])
 
 
 def call(name: str, data: list[Any]) -> dict[str, Any]:
     """Call an event by raw HTTP, as no client would; its last message."""
     base, session = app_server.url(), uuid.uuid4().hex
-    dependencies = httpx.get(f"{base}config").json()["dependencies"]
+    dependencies = WEB.get(f"{base}config").json()["dependencies"]
     index = next(d["id"] for d in dependencies if d["api_name"] == name)
     body = json.dumps({"data": data, "fn_index": index, "session_hash": session})
-    httpx.post(f"{base}gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
-    with httpx.stream("GET", f"{base}gradio_api/queue/data?session_hash={session}", timeout=30) as stream:
+    WEB.post(f"{base}gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
+    with WEB.stream("GET", f"{base}gradio_api/queue/data?session_hash={session}") as stream:
         messages = (json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
         return next(message for message in messages if message["msg"] == "process_completed")

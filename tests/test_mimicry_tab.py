@@ -36,7 +36,7 @@ def tab() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def client(tab: ModuleType) -> Iterator[Client]:
-    client = Client(app_server.url(), verbose=False)
+    client = Client(app_server.url(), verbose=False, httpx_kwargs={"timeout": 120})
     yield client
     client.close()
 

@@ -49,7 +49,7 @@ FRESH_SEED = 1_000_003
 BATCH = 16
 EPSILON, STRIDE, STEPS = 8, 2, 25
 """The attacks of the sensitivity table: bound and step in 8-bit levels, number of sign steps."""
-GUIDANCE = 5.0
+GUIDANCE = 3.0
 PAINTING_SIZE = 256
 ROUGH = ("thick impasto", "dry brush", "layered brushwork", "short strokes", "swirling strokes")
 """Manners with a surface like that of real paintings."""
