@@ -31,7 +31,7 @@ from training.captions import (
     subject_in_title,
 )
 from training.classifier import NAMES, roughened, targets
-from training.denoiser import Captioned, new_tokenizer, train
+from training.denoiser import Captioned, new_tokenizer, starting_tokenizer, train
 from training.evaluate import (
     EPSILON,
     SECTIONS,
@@ -109,6 +109,21 @@ def test_every_word_is_one_token_and_an_unknown_one_falls_into_letters() -> None
     tokenizer = new_tokenizer(all_words())
     assert [word for word in set(all_words()) if len(tokenizer.tokenize(word)) != 1] == []
     assert len(tokenizer.tokenize("qzx")) == 3
+
+
+def test_a_tokenizer_is_the_same_each_time() -> None:
+    first, second = (new_tokenizer(all_words()) for _ in range(2))
+    assert first.get_vocab() == second.get_vocab()
+    assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
+
+
+def test_a_training_goes_on_with_the_words_of_its_start(tmp_path: Path) -> None:
+    known = new_tokenizer(reversed(all_words()))
+    known.save_pretrained(tmp_path / "tokenizer")
+    assert starting_tokenizer(tmp_path).get_vocab() == known.get_vocab()
+    new_tokenizer(all_words()[1:10]).save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(SystemExit, match="does not know the words"):
+        starting_tokenizer(tmp_path)
 
 
 def test_the_longest_caption_fits() -> None:

@@ -32,6 +32,8 @@ BATCH_PIXELS = 8 * 64 * 64
 CROP_SIZES = ((0.35, 32), (0.8, 64), (1.0, 128))
 """(up to this share of the steps, crop size) of the reconstruction stage."""
 SHARP_CROP_SIZES = ((0.75, 64), (1.0, 128))
+SHARP_REAL_SHARE = 0.75
+"""Of each batch of the sharp stage: the surfaces of real paintings are what is left to learn."""
 REAL_VIEWS_EACH = 60
 
 
@@ -118,10 +120,13 @@ def crop_size(schedule: tuple[tuple[float, int], ...], progress: float) -> int:
     return next(size for until, size in schedule if progress < until)
 
 
-def batch(painted: np.ndarray, real: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
-    """Half painted, half real crops; small crops come eight at a time, for small batches learn faster."""
+def batch(
+    painted: np.ndarray, real: np.ndarray, size: int, rng: np.random.Generator, real_share: float = 0.5
+) -> Tensor:
+    """Painted and real crops; small crops come eight at a time, for small batches learn faster."""
     count = min(8, BATCH_PIXELS // size**2)
-    return torch.cat([random_crops(source, count // 2, size, rng) for source in (painted, real)])
+    from_real = int(real_share * count)
+    return torch.cat([random_crops(painted, count - from_real, size, rng), random_crops(real, from_real, size, rng)])
 
 
 @torch.no_grad()
@@ -205,7 +210,7 @@ def train_sharp(
     }
     for step in training_steps(work / "sharp.pt", parts, steps, report):
         rng, generator = step_generators(seed + 1, step)
-        x = batch(painted, real, crop_size(SHARP_CROP_SIZES, step / steps), rng)
+        x = batch(painted, real, crop_size(SHARP_CROP_SIZES, step / steps), rng, SHARP_REAL_SHARE)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             with torch.no_grad():
                 mean = encode_mean(model, x).float()
@@ -220,7 +225,7 @@ def train_sharp(
         edges = edge_strength_error(y, x)
         # Ramped in: a fresh discriminator knows nothing worth listening to.
         trust = min(1.0, step / 500)
-        loss = 0.5 * pixels + block_mean_error(y, x) + 0.5 * edges + trust * (0.3 * matching + 0.05 * adversarial)
+        loss = 0.5 * pixels + block_mean_error(y, x) + edges + trust * (0.3 * matching + 0.05 * adversarial)
         set_learning_rate(optimizer, cosine(step, steps, 3e-4, 2e-5))
         optimizer.zero_grad()
         loss.backward()
@@ -270,6 +275,7 @@ def main() -> None:
     parser.add_argument("--paintings", type=Path, required=True, help="folder of real paintings with CREDITS.md")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished autoencoder")
+    parser.add_argument("--start", type=Path, help="finished autoencoder; only its decoder is sharpened further")
     parser.add_argument("--steps", type=int, default=12_000, help="steps of the reconstruction stage")
     parser.add_argument("--sharp-steps", type=int, default=6_000, help="steps of the decoder by itself")
     parser.add_argument("--seed", type=int, default=0)
@@ -279,8 +285,11 @@ def main() -> None:
     pictures = load_pictures(arguments.painted, arguments.paintings)
     real, _, _ = real_views(pictures, REAL_VIEWS_EACH * len(pictures.real), 160, arguments.seed)
     common = (pictures, real, arguments.work)
-    model = train_reconstruction(*common, arguments.steps, arguments.seed, arguments.bf16)
-    whiten(model, to_signed(pictures.training_painted()[:1000]))
+    if arguments.start:
+        model = AutoencoderKL.from_pretrained(arguments.start)
+    else:
+        model = train_reconstruction(*common, arguments.steps, arguments.seed, arguments.bf16)
+        whiten(model, to_signed(pictures.training_painted()[:1000]))
     model = train_sharp(model, *common, arguments.sharp_steps, arguments.seed, arguments.bf16)
     model.half().save_pretrained(arguments.out)
 
