@@ -136,6 +136,20 @@ def test_gradient_points_uphill(tiny):
     assert losses == sorted(losses) and losses[-1] > losses[0]
 
 
+def test_pixels_move_by_the_sign_of_the_running_mean(tiny, monkeypatch):
+    """Two large gradients up, then down: one small step down is outvoted, the second is not."""
+    pulls = iter((5.0, 1.0, -0.01, -100.0))
+
+    def gradient(pixels, *_):
+        return 0.0, torch.full_like(pixels, next(pulls))
+
+    monkeypatch.setattr("advdm.protection.finite_gradient", gradient)
+    monkeypatch.setattr("advdm.protection.random_view", lambda *_: View(0, 0, 64, 64, (64, 64)))
+    painting = Painting(np.full((64, 64, 3), 100, np.uint8))
+    steps = protection_steps(painting, tiny, Settings(steps=4, step_size=1.0))
+    assert [int(step.protected().levels[0, 0, 0]) for step in steps] == [101, 102, 103, 102]
+
+
 def test_every_step_is_reported_and_a_stop_gives_a_valid_result(tiny, painting):
     steps = protection_steps(painting, tiny, Settings(steps=10))
     taken = list(itertools.islice(steps, 4))
