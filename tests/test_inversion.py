@@ -47,15 +47,16 @@ def test_words_side_by_side_equal_words_alone(tiny):
     both = learn(tiny, [first, second])
     for i, alone in enumerate((first, second)):
         step = learn(tiny, [alone])
-        torch.testing.assert_close(step.words[0].vectors, both.words[i].vectors, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(step.words[0].vectors, both.words[i].vectors, rtol=1e-4, atol=1e-4)
         assert step.losses[0] == pytest.approx(both.losses[i], rel=1e-4)
 
 
 def test_equal_pictures_give_equal_words_and_different_ones_do_not(tiny):
     same, other = pictures(0, (70, 90)), pictures(1, (70, 90))
     words = learn(tiny, [same, same, other]).words
-    torch.testing.assert_close(words[0].vectors, words[1].vectors)
-    assert not torch.allclose(words[0].vectors, words[2].vectors)
+    # But for rounding, which depends on the place in the batch; each step moves a number by about 0.02.
+    torch.testing.assert_close(words[0].vectors, words[1].vectors, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(words[0].vectors, words[2].vectors, atol=1e-3)
 
 
 def test_several_pictures_of_any_size(tiny):

@@ -45,8 +45,9 @@ def test_steps_are_those_of_the_inversion_side_by_side(tiny, painting):
     assert steps[-1].losses == last.losses
     words = [word.vectors for word in steps[-1].words]
     assert all(torch.equal(mine, word.vectors) for mine, word in zip(words, last.words, strict=True))
-    torch.testing.assert_close(words[0], words[2])
-    assert not torch.allclose(words[0], words[1])
+    # But for rounding, which depends on the place in the batch; each step moves a number by about 0.02.
+    torch.testing.assert_close(words[0], words[2], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(words[0], words[1], atol=1e-3)
 
 
 def test_side_by_side_each_word_paints_what_it_paints_alone(tiny, painting, monkeypatch):

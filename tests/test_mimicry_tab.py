@@ -259,7 +259,8 @@ class TestApi:
     def test_several_pictures(self, client: Client) -> None:
         pictures = [handle_file(HARVEST), handle_file(BRIDGE)]
         *_, report = client.predict(pictures, pictures, steps=1, prompts="a boat *", api_name="/mimic")
-        assert report["verdict"]["original"] == report["verdict"]["protected"]  # the same pictures, the same word
+        # The same pictures, the same word; but for rounding, as the words have other places in the batch.
+        assert report["verdict"]["original"] == pytest.approx(report["verdict"]["protected"], rel=1e-4)
 
     def test_client_that_leaves_frees_the_lane(self, client: Client) -> None:
         long = client.submit(handle_file(HARVEST), handle_file(BRIDGE), steps=1000, api_name="/mimic")
