@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,7 @@ def test_report_says_what_the_saved_file_says(saved_tiny: Path) -> None:
         "max_change": seen.max_change,
         "psnr": seen.psnr,
         "ssim": seen.ssim,
+        "perceptual": seen.perceptual,
     }
 
 
@@ -481,7 +483,7 @@ def test_mimic(pair: None, saved_tiny: Path, capsys: pytest.CaptureFixture[str])
     assert report == json.loads(Path("log/r.json").read_text())
     assert (out, err) == (f"{report['verdict']['sentence']} See out/sheet.png.\n", "")
     seen = compare(read_painting("a.png"), read_painting("a_protected.png"))
-    assert (report["max_change"], report["psnr"], report["ssim"]) == (seen.max_change, seen.psnr, seen.ssim)
+    assert {name: report[name] for name in asdict(seen)} == asdict(seen)
     assert report["prompts"] == ["a painting in the style of {}", "a boat in {}"]
     assert (report["model"], report["inversion"]["steps"], report["count"]) == (str(saved_tiny), 2, 2)
     assert report["verdict"]["original"] == report["style_distance"]["original"]

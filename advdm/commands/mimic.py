@@ -157,18 +157,19 @@ def progress(work: Iterable[Item], description: str, unit: str, total: int) -> I
 
 
 def visibility(originals: Sequence[Painting], copies: Sequence[Painting]) -> Report:
-    """max_change, psnr and ssim of the copies, means over all; None where a copy has another size or no change."""
+    """How visible the change is, the largest of all copies and means; None where a copy has another size, or none."""
     from advdm.metrics import compare
 
     pairs = list(zip(originals, copies, strict=True))
     if any(original.size != copy.size for original, copy in pairs):
-        return {"max_change": None, "psnr": None, "ssim": None}
+        return dict.fromkeys(("max_change", "psnr", "ssim", "perceptual"))
     seen = [compare(*pair) for pair in pairs]
     psnr = mean(one.psnr for one in seen)
     return {
         "max_change": max(one.max_change for one in seen),
         "psnr": psnr if math.isfinite(psnr) else None,
         "ssim": mean(one.ssim for one in seen),
+        "perceptual": mean(one.perceptual for one in seen),
     }
 
 
