@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from advdm import cli, evaluation
+from advdm.cells import _new_folder
 from advdm.commands.shared import mimicry_settings
 from advdm.errors import AdvDMError, SettingsError
 from advdm.evaluation import EvaluationSettings, experiment, noise_error, with_noise
@@ -133,10 +135,11 @@ def test_rows_are_what_they_say(tiny, painting):
         seen = compare(painting, copy)
         assert seen.max_change == side[1]
         assert rows[side].ssim == pytest.approx(seen.ssim)
+        assert rows[side].perceptual == pytest.approx(seen.perceptual)
         assert rows[side].psnr == (pytest.approx(seen.psnr) if side[1] else None)
         assert rows[side].noise_error == pytest.approx(noise_error(copy, tiny))
     nothing = rows[UNSEEN, 0]
-    assert (nothing.noise_error, nothing.psnr, nothing.ssim) == (None, None, None)
+    assert (nothing.noise_error, nothing.psnr, nothing.ssim, nothing.perceptual) == (None,) * 4
     assert all(0 <= row.precision <= 1 and row.frechet >= 0 for row in found.rows)
 
 
@@ -168,7 +171,7 @@ def test_table_names_its_spread_and_what_failed():
     assert "Imitation counts 2 cells" in text and "over 3 cells" in text and "bug" not in text
     text = markdown(tabulate([[*controls, row(RANDOM, 8, 90.0), row("advdm", 8, 95.0)]]))
     assert "**advdm 8 does no better than random noise: that is a bug.**" in text
-    assert "| advdm 8 | 95 | 0.500 | 1.0 | 0.25 |  |  |  |" in text
+    assert "| advdm 8 | 95 | 0.500 | 1.0 | 0.25 |  |  |  |  |" in text
 
 
 @pytest.mark.parametrize(
@@ -218,6 +221,30 @@ def test_settings_out_of_range():
         with pytest.raises(SettingsError):
             EvaluationSettings(**change)
     assert issubclass(SettingsError, AdvDMError)
+
+
+def test_each_cell_is_of_one_process(pictures, learning, monkeypatch):
+    """Also where there are more processes than cells are missing; of these here each runs alone, one after another."""
+    made = []
+    for index in range(3):
+        state = SimpleNamespace(process_index=index, num_processes=3, is_main_process=False)
+        state.wait_for_everyone = lambda: None
+        monkeypatch.setattr("accelerate.PartialState", lambda state=state, **_: state)
+        # Of two cells that are all missing still when each process looks.
+        monkeypatch.setattr("advdm.cells.Cell.finished", False)
+        monkeypatch.setattr("advdm.cells.make_cell", lambda cell, *_: made.append(cell.folder))
+        assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
+    assert len(made) == len(set(made)) == 2
+
+
+def test_a_cell_that_another_run_made_meanwhile_is_kept(tmp_path):
+    target = tmp_path / "cells" / "a-0"
+    with _new_folder(target) as folder:
+        (folder / "cell.json").write_text("mine")
+        target.mkdir()
+        (target / "cell.json").write_text("theirs")
+    assert [path.name for path in target.parent.iterdir()] == ["a-0"]
+    assert (target / "cell.json").read_text() == "theirs"
 
 
 @pytest.mark.slow
