@@ -6,6 +6,7 @@ import torch
 from advdm.errors import SettingsError
 from advdm.inversion import InversionSettings, invert
 from advdm.mimicry import (
+    PAINTED_OVER,
     MimicrySettings,
     imitate,
     imitate_side_by_side,
@@ -85,6 +86,14 @@ def test_nothing_can_be_said_where_the_original_taught_nothing(original):
     found = verdict(0.8, original, 0.1)
     assert found.imitation is None
     assert found.sentence.startswith("Nothing can be said")
+
+
+@pytest.mark.parametrize("original, opening", ((0.4, "Protected: "), (0.8, "Nothing can be said: ")))
+def test_verdict_on_painting_over_says_so(original, opening):
+    wanted, *sides = (torch.full((2, 3, 8, 8), level) for level in (0.0, 0.8, original, 0.8))
+    found = judge_imitations(Ruler(), wanted, *sides, way=PAINTED_OVER)
+    assert found.sentence.startswith(opening)
+    assert "painted over the original" in found.sentence and "learned" not in found.sentence
 
 
 def test_the_middle_square_is_the_middle(painting):
