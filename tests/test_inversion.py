@@ -88,6 +88,22 @@ def test_stopped_halfway_the_model_is_as_before_and_the_word_is_usable(tiny):
     assert embed_words(tiny, ["a painting in the style of {}"], [step.words[0].vectors]).shape == (1, 48, 16)
 
 
+def test_stopped_or_failing_the_model_is_as_before_to_the_bit(tiny, monkeypatch):
+    modules = (tiny.text_encoder, tiny.unet, tiny.vae)
+    before = [weight.clone() for module in modules for weight in module.state_dict().values()]
+    stopped = invert(tiny, [pictures(0, (70, 90))], SETTINGS)
+    next(stopped)
+    stopped.close()
+    failing = invert(tiny, [pictures(0, (70, 90))], SETTINGS)
+    next(failing)
+    monkeypatch.setattr(tiny, "noise_error", lambda *_: 1 / 0)  # with the word in the text encoder already
+    with pytest.raises(ZeroDivisionError):
+        next(failing)
+    after = [weight for module in modules for weight in module.state_dict().values()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not any(weight.requires_grad for module in modules for weight in module.parameters())
+
+
 def test_word_loads_in_a_stock_pipeline_and_means_the_same(tiny, tmp_path):
     """Bit for bit what diffusers makes of the same file and prompt."""
     word = learn(tiny, [pictures(0, (70, 90))]).words[0]
