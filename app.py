@@ -37,7 +37,7 @@ CSS = """
 .labelled .grid-wrap { max-height: none; padding-top: 36px }
 .labelled label > span { display: none }
 .labelled button .caption-label { max-width: 95%; font-size: 11px; white-space: normal }
-.band .grid-container { grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)) }
+.band .grid-container { grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)) }
 .strip .grid-container { grid-template: auto / repeat(auto-fill, minmax(48px, 1fr)); grid-auto-rows: auto }
 """
 LAUNCH: dict[str, Any] = {

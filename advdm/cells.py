@@ -25,7 +25,7 @@ from advdm.mimicry import middle_square
 from advdm.model import LatentDiffusion
 from advdm.paintings import find_paintings, read_painting
 from advdm.sheets import grid, sheet, strip
-from advdm.tables import RANDOM, UNSEEN, Row, comma_separated, label, markdown, plot, tabulate
+from advdm.tables import METRICS, RANDOM, UNSEEN, Row, comma_separated, label, markdown, plot, tabulate
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def _same(a: Path, b: Path) -> bool:
 def plan_cells(
     subjects: Sequence[Subject], output: Path, settings: EvaluationSettings, model: LatentDiffusion
 ) -> list[Cell]:
-    """Every cell; its folder's name tells settings, weights and the pictures' bytes apart from all others."""
-    wanted = json.dumps([settings.of_a_cell, fingerprint(model)]).encode()
+    """Every cell; its folder's name tells settings, metrics, weights and the pictures' bytes apart from all others."""
+    wanted = json.dumps([settings.of_a_cell, list(METRICS), fingerprint(model)]).encode()
     cells = []
     for subject in subjects:
         digest = hashlib.sha256(wanted)
@@ -149,7 +149,11 @@ def _new_folder(target: Path) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
-        os.replace(temporary, target)
+        try:
+            os.replace(temporary, target)
+        except OSError:
+            if not target.is_dir():  # else another run was quicker, with the same cell
+                raise
     except OSError as error:
         raise AdvDMError(f"{shown(target)} cannot be written: {reason(error)}.") from error
     finally:

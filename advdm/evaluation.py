@@ -182,6 +182,7 @@ def _copies_measured(
         "noise_error": mean(map(noise_error, copies, repeat(model))),
         "psnr": mean(one.psnr for one in seen) if changed else None,
         "ssim": mean(one.ssim for one in seen),
+        "perceptual": mean(one.perceptual for one in seen),
     }
 
 

@@ -26,9 +26,15 @@ by 1.2 px), and these against the painting as a soft decoder shows it (blurred b
 
 The root of Gram of blocks 4 and 7 it is: as good as any within a hundredth, hardly fooled, and quick, 0.02 s a picture
 on one core. At 224 px, with four times the work, it reaches 0.839, 0.0 and 0.8.
+
+`perceptual_distance` compares two pictures place by place, as LPIPS does (Zhang et al. 2018) but without weights that
+were learned from people's answers, which nobody has for this network: it orders changes, and its numbers are not those
+of LPIPS. Means over four Van Goghs: random noise of 4 levels 0.03, of 8 0.08, of 16 0.20; JPEG 95 0.02, 75 0.12, 30
+0.32; 8 levels brighter 0.002; shifted by one pixel 0.15; mirrored 1.4.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,6 +45,10 @@ from torch import Tensor
 
 STYLE_LAYERS = (4, 7)
 """Blocks of the network, counted from 0, whose output holds the style: 40 maps at 1/8 and 80 at 1/16 of the size."""
+PERCEPTUAL_LAYERS = (2, 4, 7, 10)
+"""Those whose output a perceptual distance compares: from fine texture at 1/4 of the size to 112 maps at 1/16."""
+LEAST_SIDE = 32
+"""Pixels that the network needs each way."""
 EMBEDDING_SIZE = 224
 """The side in pixels that the network was trained at."""
 BATCH = 16
@@ -61,6 +71,16 @@ class Judge:
         """What pictures show and how: the pooled last features, (N, 1280), of pictures resized to 224 px."""
         return _in_batches(self._embedding, pictures)
 
+    @torch.no_grad()
+    def perceptual_distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """How different each picture of a looks from that of b, (N,): 0 the same, at most 4; H and W 32 or more.
+
+        Mean over layers and places of the squared distance between features of unit length.
+        """
+        layers = zip(self.maps(a, PERCEPTUAL_LAYERS), self.maps(b, PERCEPTUAL_LAYERS), strict=True)
+        distances = [(F.normalize(x) - F.normalize(y)).square().sum(1).mean((1, 2)) for x, y in layers]
+        return torch.stack(distances).mean(0)
+
     def maps(self, pictures: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Outputs (N, C, h, w) of the blocks with the numbers `layers`, which ascend."""
         x, kept = stem(self.network, pictures), []
@@ -79,6 +99,12 @@ class Judge:
         resized = F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(0, 1)
         embedding: Tensor = self.network.extract_features(normalised(resized)).mean((2, 3))
         return embedding
+
+
+@cache
+def shared_judge() -> Judge:
+    """The judge of whoever needs one: it never changes, and is loaded once."""
+    return Judge()
 
 
 def load_network() -> Any:

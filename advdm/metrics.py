@@ -5,22 +5,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from skimage.metrics import structural_similarity
 
+from advdm.judge import LEAST_SIDE, shared_judge
 from advdm.paintings import Painting
 from advdm.protection import Protected
 
 STRIP = 1024
 """Rows that are compared at a time, so that memory stays bounded on large paintings."""
+SQUARE, ACROSS = 224, 3
+"""A perceptual distance is that of squares of so many pixels, the side that the judge was trained at, of which so many
+lie across the picture and so many down: it takes about a second whatever the size."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """max_change in 8-bit levels; psnr in dB (infinite for equal pictures); ssim in [-1, 1]."""
+    """max_change in 8-bit levels; psnr in dB (infinite for equal pictures); ssim in [-1, 1]; perceptual in [0, 4]."""
 
     max_change: int
     psnr: float
     ssim: float
+    perceptual: float
 
 
 def compare(painting: Painting, protected: Painting | Protected) -> Comparison:
@@ -29,6 +35,7 @@ def compare(painting: Painting, protected: Painting | Protected) -> Comparison:
         max_change=max(int(np.abs(a - b).max()) for a, b in _strips(painting.levels, protected.levels)),
         psnr=psnr(painting.levels, protected.levels),
         ssim=ssim(painting.levels, protected.levels),
+        perceptual=perceptual(painting.levels, protected.levels),
     )
 
 
@@ -49,6 +56,28 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
         )
         weights.append(len(x))
     return float(np.average(values, weights=weights))
+
+
+def perceptual(a: np.ndarray, b: np.ndarray) -> float:
+    """How different two (H, W, 3) uint8 pictures look at 100 %, to an independent network: `advdm.judge`; 0 for equal.
+
+    The mean over squares that are spread evenly, and overlap or leave gaps as the size will have it.
+    """
+    x, y = (torch.from_numpy(_squares(levels)).permute(0, 3, 1, 2).float() / 255 for levels in (a, b))
+    return float(shared_judge().perceptual_distance(x, y).mean())
+
+
+def _squares(levels: np.ndarray) -> np.ndarray:
+    """At most ACROSS x ACROSS squares (n, h, w, 3) of SQUARE pixels, less where the picture is smaller."""
+    height, width = levels.shape[:2]
+    h, w = min(SQUARE, height), min(SQUARE, width)
+    tops, lefts = (
+        np.linspace(0, side - part, min(ACROSS, math.ceil(side / part))).round().astype(int)
+        for side, part in ((height, h), (width, w))
+    )
+    squares = np.stack([levels[top : top + h, left : left + w] for top in tops for left in lefts])
+    missing = [(0, max(0, LEAST_SIDE - side)) for side in (h, w)]
+    return np.pad(squares, ((0, 0), *missing, (0, 0)), mode="edge")
 
 
 def _strips(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

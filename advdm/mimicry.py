@@ -32,6 +32,8 @@ LEAST_GAIN = 0.02
 """Share of the baseline's distance: whoever came less near to the painting than this has learned nothing from it."""
 PROTECTED, UNPROTECTED = 40, 80
 """On the scale of `imitation`: up to the first a copy is protected, from the second on it is not."""
+LEARNED, PAINTED_OVER = "learned from", "painted over"
+"""What an imitator does with a picture, by textual inversion and by `repaint_all`."""
 
 
 @dataclass(frozen=True)
@@ -182,22 +184,27 @@ def style_distances(judge: Judge, wanted: Tensor, sides: Sequence[Tensor]) -> li
     return [style_distance(judge.style(pictures), target) for pictures in sides]
 
 
-def judge_imitations(judge: Judge, wanted: Tensor, baseline: Tensor, original: Tensor, protected: Tensor) -> Verdict:
-    """Whether the protected copy kept the imitator from the style of the wanted pictures; (n, 3, S, S) each."""
+def judge_imitations(
+    judge: Judge, wanted: Tensor, baseline: Tensor, original: Tensor, protected: Tensor, *, way: str = LEARNED
+) -> Verdict:
+    """Whether the protected copy kept the imitator from the style of the wanted pictures; (n, 3, S, S) each.
+
+    way is how original and protected came about, LEARNED or PAINTED_OVER.
+    """
     unseen, learned, hindered = style_distances(judge, wanted, (baseline, original, protected))
     scale = imitation(unseen, learned, hindered)
-    return Verdict(unseen, learned, hindered, scale, sentence(scale))
+    return Verdict(unseen, learned, hindered, scale, sentence(scale, way))
 
 
-def sentence(scale: float | None) -> str:
+def sentence(scale: float | None, way: str = LEARNED) -> str:
     """What an imitation of the protected copy means, in plain words."""
     if scale is None:
         return (
-            "Nothing can be said: even from the original the imitator learned nothing that brings it nearer to the "
-            "painting, so there was nothing to protect from."
+            f"Nothing can be said: even the imitator that {way} the original came hardly nearer to the painting than "
+            "one that never saw it, so there was nothing to protect from."
         )
     finding = "Protected" if scale <= PROTECTED else "Partly protected" if scale < UNPROTECTED else "Not protected"
     return (
-        f"{finding}: the imitator that learned from the protected copy scores {round(scale)}, where 0 never saw the "
-        "painting and 100 learned from the original."
+        f"{finding}: the imitator that {way} the protected copy scores {round(scale)}, where 0 never saw the painting "
+        f"and 100 {way} the original."
     )

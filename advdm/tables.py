@@ -20,6 +20,7 @@ METRICS = {
     "noise_error": ("noise error", 3),
     "psnr": ("PSNR, dB", 1),
     "ssim": ("SSIM", 3),
+    "perceptual": ("perceptual distance, EfficientNet-Lite0", 3),
 }
 """Heading and decimals of each number."""
 
@@ -40,6 +41,7 @@ class Row:
     noise_error: float | None = None
     psnr: float | None = None
     ssim: float | None = None
+    perceptual: float | None = None
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,17 @@ def test_mimicry_of_the_pair(visit: Visit, tmp_path: Path) -> None:
     assert visit.foreign == set()
 
 
+def test_mimicry_says_what_is_missing_or_wrong(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_role("tab", name="Mimicry").click()
+    page.get_by_role("button", name="Use the pair from Protect").click()
+    expect(page.get_by_label("Progress")).to_have_value("Protect a painting first, on the Protect tab.")
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": HARVEST.read_bytes()[:2000]}
+    page.locator("input[type=file]").nth(1).set_input_files(broken)  # the first is of the other tab
+    expect(page.get_by_text("broken.png is damaged or incomplete").first).to_be_visible()
+    expect(page.get_by_label("Progress")).to_have_value("This file cannot be used.")
+
+
 def test_words_and_numbers_stay_in_step(visit: Visit) -> None:
     page = visit.page
     page.get_by_role("button", name="Advanced").click()

@@ -47,15 +47,16 @@ def test_words_side_by_side_equal_words_alone(tiny):
     both = learn(tiny, [first, second])
     for i, alone in enumerate((first, second)):
         step = learn(tiny, [alone])
-        torch.testing.assert_close(step.words[0].vectors, both.words[i].vectors, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(step.words[0].vectors, both.words[i].vectors, rtol=1e-4, atol=1e-4)
         assert step.losses[0] == pytest.approx(both.losses[i], rel=1e-4)
 
 
 def test_equal_pictures_give_equal_words_and_different_ones_do_not(tiny):
     same, other = pictures(0, (70, 90)), pictures(1, (70, 90))
     words = learn(tiny, [same, same, other]).words
-    torch.testing.assert_close(words[0].vectors, words[1].vectors)
-    assert not torch.allclose(words[0].vectors, words[2].vectors)
+    # But for rounding, which depends on the place in the batch; each step moves a number by about 0.02.
+    torch.testing.assert_close(words[0].vectors, words[1].vectors, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(words[0].vectors, words[2].vectors, atol=1e-3)
 
 
 def test_several_pictures_of_any_size(tiny):
@@ -85,6 +86,22 @@ def test_stopped_halfway_the_model_is_as_before_and_the_word_is_usable(tiny):
     steps.close()
     assert tiny.text_encoder.get_input_embeddings().weight.shape[0] == len(tiny.pipeline.tokenizer)
     assert embed_words(tiny, ["a painting in the style of {}"], [step.words[0].vectors]).shape == (1, 48, 16)
+
+
+def test_stopped_or_failing_the_model_is_as_before_to_the_bit(tiny, monkeypatch):
+    modules = (tiny.text_encoder, tiny.unet, tiny.vae)
+    before = [weight.clone() for module in modules for weight in module.state_dict().values()]
+    stopped = invert(tiny, [pictures(0, (70, 90))], SETTINGS)
+    next(stopped)
+    stopped.close()
+    failing = invert(tiny, [pictures(0, (70, 90))], SETTINGS)
+    next(failing)
+    monkeypatch.setattr(tiny, "noise_error", lambda *_: 1 / 0)  # with the word in the text encoder already
+    with pytest.raises(ZeroDivisionError):
+        next(failing)
+    after = [weight for module in modules for weight in module.state_dict().values()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not any(weight.requires_grad for module in modules for weight in module.parameters())
 
 
 def test_word_loads_in_a_stock_pipeline_and_means_the_same(tiny, tmp_path):

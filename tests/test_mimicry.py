@@ -6,6 +6,7 @@ import torch
 from advdm.errors import SettingsError
 from advdm.inversion import InversionSettings, invert
 from advdm.mimicry import (
+    PAINTED_OVER,
     MimicrySettings,
     imitate,
     imitate_side_by_side,
@@ -45,8 +46,9 @@ def test_steps_are_those_of_the_inversion_side_by_side(tiny, painting):
     assert steps[-1].losses == last.losses
     words = [word.vectors for word in steps[-1].words]
     assert all(torch.equal(mine, word.vectors) for mine, word in zip(words, last.words, strict=True))
-    torch.testing.assert_close(words[0], words[2])
-    assert not torch.allclose(words[0], words[1])
+    # But for rounding, which depends on the place in the batch; each step moves a number by about 0.02.
+    torch.testing.assert_close(words[0], words[2], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(words[0], words[1], atol=1e-3)
 
 
 def test_side_by_side_each_word_paints_what_it_paints_alone(tiny, painting, monkeypatch):
@@ -84,6 +86,14 @@ def test_nothing_can_be_said_where_the_original_taught_nothing(original):
     found = verdict(0.8, original, 0.1)
     assert found.imitation is None
     assert found.sentence.startswith("Nothing can be said")
+
+
+@pytest.mark.parametrize("original, opening", ((0.4, "Protected: "), (0.8, "Nothing can be said: ")))
+def test_verdict_on_painting_over_says_so(original, opening):
+    wanted, *sides = (torch.full((2, 3, 8, 8), level) for level in (0.0, 0.8, original, 0.8))
+    found = judge_imitations(Ruler(), wanted, *sides, way=PAINTED_OVER)
+    assert found.sentence.startswith(opening)
+    assert "painted over the original" in found.sentence and "learned" not in found.sentence
 
 
 def test_the_middle_square_is_the_middle(painting):

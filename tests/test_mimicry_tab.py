@@ -131,8 +131,7 @@ class TestHandler:
     def test_pair_of_the_other_tab(self, tab: ModuleType, tmp_path: Path) -> None:
         assert tab.use_pair((HARVEST, BRIDGE)) == ([HARVEST], [BRIDGE], "Ready.")
         for pair in (None, (HARVEST, str(tmp_path / "deleted.png"))):
-            with pytest.raises(gr.Error, match="Protect a painting first"):
-                tab.use_pair(pair)
+            assert tab.use_pair(pair) == (gr.skip(), gr.skip(), "Protect a painting first, on the Protect tab.")
 
 
 class TestRefusals:
@@ -192,7 +191,7 @@ class TestWords:
 
     def test_finding_where_nothing_was_learned(self, tab: ModuleType) -> None:
         text = tab.finding(Verdict(0.4, 0.41, 0.35, None, sentence(None)), 200)
-        assert text.startswith("### Nothing can be said\nEven from the original")
+        assert text.startswith("### Nothing can be said\nEven the imitator that learned from the original came hardly")
         assert "of 100" not in text
         assert "0.410" in text
 
@@ -259,7 +258,8 @@ class TestApi:
     def test_several_pictures(self, client: Client) -> None:
         pictures = [handle_file(HARVEST), handle_file(BRIDGE)]
         *_, report = client.predict(pictures, pictures, steps=1, prompts="a boat *", api_name="/mimic")
-        assert report["verdict"]["original"] == report["verdict"]["protected"]  # the same pictures, the same word
+        # The same pictures, the same word; but for rounding, as the words have other places in the batch.
+        assert report["verdict"]["original"] == pytest.approx(report["verdict"]["protected"], rel=1e-4)
 
     def test_client_that_leaves_frees_the_lane(self, client: Client) -> None:
         long = client.submit(handle_file(HARVEST), handle_file(BRIDGE), steps=1000, api_name="/mimic")

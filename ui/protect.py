@@ -87,11 +87,12 @@ class Moment:
     preview: str | None = None
     protected: str | None = None
     seen: tuple[str, str] | None = None
+    comparison: Comparison | None = None
 
 
 @spaces.GPU(duration=gpu_seconds)
 def attack(painting: str, settings: Settings, folder: str, stop: str) -> Iterator[Moment]:
-    """All that needs the model: a preview about every second, and at last the protected file and what the model sees.
+    """All that needs a network: previews about every second; at last the protected file, what the model sees, numbers.
 
     Only files and small values go in and out, because on ZeroGPU this runs in another process.
     """
@@ -115,7 +116,7 @@ def attack(painting: str, settings: Settings, folder: str, stop: str) -> Iterato
             write_seen(original.levels, f"{folder}/original_seen.png"),
             write_seen(protected.levels, f"{folder}/protected_seen.png"),
         )
-        yield Moment(losses, protected=path, seen=seen)
+        yield Moment(losses, protected=path, seen=seen, comparison=compare(original, read_painting(path)))
 
 
 def write_seen(levels: np.ndarray, path: str) -> str:
@@ -207,12 +208,11 @@ def show_protection(
         done = len(moment.losses)
         PACE.seconds = seconds / passes(done, settings.samples)
         protected = read_painting(moment.protected)
-        comparison = compare(original, protected)
         yield Shown(
             status=f"{'Done' if done == settings.steps else 'Stopped'} after {done} steps.",
             protected=gr.update(value=moment.protected, interactive=True),
-            report=report_of(replace(settings, steps=done), seconds, comparison),
-            numbers=f"{numbers_line(comparison, seconds)}\n\n{notes_on(original)}",
+            report=report_of(replace(settings, steps=done), seconds, moment.comparison),
+            numbers=f"{numbers_line(moment.comparison, seconds)}\n\n{notes_on(original)}",
             slider=(before, write_picture(protected.levels, protected, folder / "protected.png")),
             seen=list(zip(moment.seen, ("Original", "Protected"), strict=True)),
             details=write_details(original, protected, folder),
@@ -238,7 +238,8 @@ def protect(
     steps: sign-gradient steps. samples: Monte-Carlo samples averaged in each step. step_size: in 8-bit levels, 0 for
     an eighth of epsilon. objective: what the attack pushes on. seed: the same seed and settings give the same file.
     robust: against JPEG, resizing and a slight blur as well.
-    The report holds the settings as used, seconds, max_change (8-bit levels), psnr (dB) and ssim.
+    The report holds the settings as used, seconds, max_change (8-bit levels), psnr (dB), ssim and perceptual (distance,
+    0 for equal pictures).
     """
     protected: str | None = None
     report: dict[str, Any] | None = None
@@ -307,7 +308,8 @@ def in_words(seconds: float) -> str:
 
 def numbers_line(comparison: Comparison, seconds: float) -> str:
     change = f"**Largest change {comparison.max_change} of 255 levels**"
-    return f"{change} · PSNR {comparison.psnr:.1f} dB · SSIM {comparison.ssim:.3f} · {seconds:.1f} s"
+    psnr, ssim, perceptual = comparison.psnr, comparison.ssim, comparison.perceptual
+    return f"{change} · PSNR {psnr:.1f} dB · SSIM {ssim:.3f} · perceptual distance {perceptual:.3f} · {seconds:.1f} s"
 
 
 def notes_on(painting: Painting) -> str:

@@ -94,8 +94,9 @@ def evaluate(options: argparse.Namespace) -> int:
     cells = plan_cells(subjects, output, settings, model)
     missing = list({cell.folder: cell for cell in cells if not cell.finished}.values())
     state.wait_for_everyone()  # all must have seen the same cells missing before one is made
-    with state.split_between_processes(missing) as mine:
-        make_cells(mine, model, settings, quiet=not state.is_main_process)
+    # Not split_between_processes, whose older releases give whom nothing is left the last cell once more.
+    mine = missing[state.process_index :: state.num_processes]
+    make_cells(mine, model, settings, quiet=not state.is_main_process)
     state.wait_for_everyone()
     if state.is_main_process:
         write_results(cells, output, settings, model.name)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from advdm.commands.shared import Commands
     from advdm.inversion import Word
+    from advdm.judge import Judge
     from advdm.mimicry import MimicrySettings
     from advdm.model import LatentDiffusion
     from advdm.paintings import Painting
@@ -55,7 +56,12 @@ def add(commands: Commands) -> None:
     add("--steps", type=int, default=200, metavar="N", help="steps of textual inversion")
     add_imitator(command)
     add("--seed", type=int, default=0, metavar="N", help="of the learning, and of the first picture of each prompt")
-    add("--strength", type=float, metavar="S", help="also paint over the originals and copies, this much (0 to 1)")
+    add(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="also paint over the pictures (image to image): 0 not at all, 1 anew",
+    )
     add("--report", type=Path, metavar="FILE.json", help="another copy of report.json")
 
 
@@ -63,7 +69,7 @@ def mimic(options: argparse.Namespace) -> int:
     """Learn a word from each side, paint the same prompts with each and without, and judge; then write everything."""
     from advdm.evaluation import noise_error
     from advdm.judge import Judge
-    from advdm.mimicry import judge_imitations, pixels_of, reference, style_distances
+    from advdm.mimicry import PAINTED_OVER, judge_imitations, pixels_of, reference
     from advdm.model import choose_device, load_model
 
     settings = mimicry_settings(options, options.steps, options.seed, options.strength)
@@ -79,7 +85,9 @@ def mimic(options: argparse.Namespace) -> int:
     words = learn_words(model, (originals, copies), settings)
     pictures = paint_sides(model, (originals, copies), words, settings)
     judge, wanted = Judge(), reference(model, [pixels_of(painting) for painting in originals], settings.seed)
-    verdict = judge_imitations(judge, wanted, pictures["unseen"], pictures["original"], pictures["protected"])
+    unseen, original, protected, *repainted = pictures.values()
+    verdict = judge_imitations(judge, wanted, unseen, original, protected)
+    over = judge_imitations(judge, wanted, unseen, *repainted, way=PAINTED_OVER) if repainted else None
     report = {
         "model": model.name,
         **asdict(settings),
@@ -92,13 +100,17 @@ def mimic(options: argparse.Namespace) -> int:
             "original": mean(noise_error(painting, model) for painting in originals),
             "protected": mean(noise_error(painting, model) for painting in copies),
         },
-        "style_distance": dict(zip(pictures, style_distances(judge, wanted, list(pictures.values())), strict=True)),
+        **nearness(judge, wanted, pictures),
         "verdict": asdict(verdict),
+        "verdict_repainted": over and asdict(over),
     }
     write_mimicry(options.output, pictures, words, report, settings)
     if options.report:
         write_report(options.report, report)
-    print(f"{verdict.sentence} See {options.output / 'sheet.png'}.")
+    for one in (verdict, over):
+        if one:
+            print(one.sentence)
+    print(f"See {options.output / 'sheet.png'}.")
     return 0
 
 
@@ -157,18 +169,33 @@ def progress(work: Iterable[Item], description: str, unit: str, total: int) -> I
 
 
 def visibility(originals: Sequence[Painting], copies: Sequence[Painting]) -> Report:
-    """max_change, psnr and ssim of the copies, means over all; None where a copy has another size or no change."""
+    """How visible the change is, the largest of all copies and means; None where a copy has another size, or none."""
     from advdm.metrics import compare
 
     pairs = list(zip(originals, copies, strict=True))
     if any(original.size != copy.size for original, copy in pairs):
-        return {"max_change": None, "psnr": None, "ssim": None}
+        return dict.fromkeys(("max_change", "psnr", "ssim", "perceptual"))
     seen = [compare(*pair) for pair in pairs]
     psnr = mean(one.psnr for one in seen)
     return {
         "max_change": max(one.max_change for one in seen),
         "psnr": psnr if math.isfinite(psnr) else None,
         "ssim": mean(one.ssim for one in seen),
+        "perceptual": mean(one.perceptual for one in seen),
+    }
+
+
+def nearness(judge: Judge, wanted: Tensor, pictures: dict[str, Tensor]) -> Report:
+    """How near each side's pictures come to the wanted ones; None where one picture a side is too few."""
+    from advdm.judge import frechet_distance, knn_precision
+    from advdm.mimicry import style_distances
+
+    known, made = judge.embedding(wanted), {side: judge.embedding(ones) for side, ones in pictures.items()}
+    enough = all(len(ones) > 1 for ones in pictures.values())
+    return {
+        "style_distance": dict(zip(pictures, style_distances(judge, wanted, list(pictures.values())), strict=True)),
+        "frechet_distance": {side: frechet_distance(known, ones) for side, ones in made.items()} if enough else None,
+        "knn_precision": {side: knn_precision(known, ones) for side, ones in made.items()},
     }
 
 

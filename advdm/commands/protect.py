@@ -136,7 +136,7 @@ def protect_one(
     seconds = time.perf_counter() - start
     seen = compare(painting, read_painting(target))
     psnr = seen.psnr if math.isfinite(seen.psnr) else None  # JSON knows no infinity
-    measured = {"max_change": seen.max_change, "psnr": psnr, "ssim": seen.ssim}
+    measured = {"max_change": seen.max_change, "psnr": psnr, "ssim": seen.ssim, "perceptual": seen.perceptual}
     return {"protected": str(target), "seconds": round(seconds, 2), **measured}
 
 
@@ -192,5 +192,5 @@ def summary(source: Path, report: Report) -> str:
     psnr = "infinite" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
     return (
         f"{shown(source)}: largest change {report['max_change']}, PSNR {psnr}, SSIM {report['ssim']:.3f}, "
-        f"{report['seconds']:.1f} s, {report['protected']}"
+        f"perceptual distance {report['perceptual']:.3f}, {report['seconds']:.1f} s, {report['protected']}"
     )

@@ -1,0 +1,49 @@
+"""How visible a change is: the perceptual distance, which a network tells."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from advdm.evaluation import with_noise
+from advdm.metrics import compare, perceptual
+from advdm.paintings import Painting
+from tests.app_server import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def harvest() -> Painting:
+    return Painting(np.asarray(Image.open(EXAMPLES / "harvest.webp").convert("RGB")))
+
+
+def test_equal_pictures_are_at_no_distance(harvest):
+    assert compare(harvest, harvest).perceptual == 0
+
+
+def test_the_more_noise_the_farther_and_noise_is_farther_than_more_light(harvest):
+    noisy = [perceptual(harvest.levels, with_noise(harvest, epsilon, 0)) for epsilon in (2, 4, 8, 16)]
+    assert 0 < noisy[0] < noisy[1] < noisy[2] < noisy[3] < 1
+    brighter = np.clip(harvest.levels.astype(int) + 8, 0, 255).astype(np.uint8)
+    assert perceptual(harvest.levels, brighter) < noisy[0], "PSNR takes both alike"
+
+
+def test_it_is_a_distance_between_pictures_and_repeats(harvest):
+    other = with_noise(harvest, 8, 0)
+    assert perceptual(harvest.levels, other) == perceptual(harvest.levels, other)
+    assert perceptual(other, harvest.levels) == pytest.approx(perceptual(harvest.levels, other))
+    assert perceptual(harvest.levels, harvest.levels[:, ::-1]) > 1, "another picture"
+
+
+@pytest.mark.parametrize("size", ((1, 1), (3, 300), (33, 17), (225, 1000)))
+def test_any_size(size):
+    black, noise = np.zeros((*size, 3), np.uint8), np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    assert perceptual(black, black) == 0
+    assert 0 < perceptual(black, noise) <= 4
+
+
+@pytest.mark.parametrize("place", ((0, 0), (600, 700), (-200, -200)))
+def test_corners_and_middle_of_a_large_picture_are_looked_at(place):
+    flat = np.full((1400, 1600, 3), 128, np.uint8)
+    changed = flat.copy()
+    top, left = place
+    changed[top : top + 150 if top >= 0 else None, left : left + 150 if left >= 0 else None, 0] += 40
+    assert perceptual(flat, changed) > 0
