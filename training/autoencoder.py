@@ -225,7 +225,7 @@ def train_sharp(
         edges = edge_strength_error(y, x)
         # Ramped in: a fresh discriminator knows nothing worth listening to.
         trust = min(1.0, step / 500)
-        loss = 0.5 * pixels + block_mean_error(y, x) + edges + trust * (0.3 * matching + 0.05 * adversarial)
+        loss = 0.5 * pixels + block_mean_error(y, x) + 3 * edges + trust * (0.3 * matching + 0.1 * adversarial)
         set_learning_rate(optimizer, cosine(step, steps, 3e-4, 2e-5))
         optimizer.zero_grad()
         loss.backward()
