@@ -3,7 +3,6 @@
 import inspect
 import json
 import runpy
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import fields
@@ -16,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
-from gradio_client.utils import QueueError
+from gradio_client.utils import QueueError, Status
 from PIL import Image
 
 from advdm import Painting, Settings, compare, protect, read_painting
@@ -258,22 +257,28 @@ class TestApi:
         with pytest.raises(QueueError, match="Queue is full! Please try again"):
             client.predict(handle_file(file), api_name="/protect")
 
-    def test_place_in_the_queue(self, client: Client, file: str) -> None:
-        first, second = (client.submit(handle_file(file), steps=500, api_name="/protect") for _ in range(2))
-        while not (first.outputs() and second.status().rank == 0):
-            time.sleep(0.05)
-        assert second.status().queue_size == 1
+    def test_place_in_the_queue(self, client: Client, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        app_server.endless_runs(monkeypatch)
+        first = client.submit(handle_file(file), steps=app_server.ENDLESS, api_name="/protect")
+        app_server.wait_until(first.outputs)
+        second = client.submit(handle_file(file), steps=1, api_name="/protect")
+        app_server.wait_until(lambda: second.status().code == Status.IN_QUEUE)  # rank 0 alone holds of what is done
+        assert (second.status().rank, second.status().queue_size) == (0, 1)
         assert second.outputs() == []
-        second.cancel(), first.cancel()
+        first.cancel()
+        path, _ = second.result(app_server.LONG)
+        assert path.endswith("sea_protected.png")
 
-    def test_client_that_leaves_frees_the_lane(self, client: Client, file: str) -> None:
-        long = client.submit(handle_file(file), steps=500, samples=16, api_name="/protect")
-        while not long.outputs():
-            time.sleep(0.05)
+    def test_client_that_leaves_frees_the_lane(
+        self, client: Client, file: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app_server.endless_runs(monkeypatch)
+        endless = client.submit(handle_file(file), steps=app_server.ENDLESS, api_name="/protect")
+        app_server.wait_until(endless.outputs)
         before = app_server.results()
-        long.cancel()
-        client.predict(handle_file(file), steps=1, api_name="/protect")
-        assert len(app_server.results() - before) == 1  # the long run never came to its end
+        endless.cancel()
+        client.submit(handle_file(file), steps=1, api_name="/protect").result(app_server.LONG)
+        assert len(app_server.results() - before) == 1
 
 
 class TestStrangers:

@@ -206,11 +206,12 @@ def test_words_and_numbers_stay_in_step(visit: Visit) -> None:
     expect(page.get_by_label("Quick")).to_be_checked()
 
 
-def test_stop(visit: Visit, tmp_path: Path) -> None:
+def test_stop(visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app_server.endless_runs(monkeypatch)
     visit.page.get_by_role("button", name="Thumbnail 2 of 8").click()
     visit.says("^Ready")
-    visit.set("Steps", 500)
-    expect(visit.page.get_by_text("500 steps")).to_be_visible()
+    visit.set("Steps", app_server.ENDLESS)
+    expect(visit.page.get_by_text(f"{app_server.ENDLESS} steps")).to_be_visible()
     visit.protect.click()
     visit.says("^Step .* left")
     visit.take("running")
@@ -220,11 +221,11 @@ def test_stop(visit: Visit, tmp_path: Path) -> None:
     assert 0 < largest_change(app_server.EXAMPLES / "church_at_auvers.webp", visit.saved(tmp_path)) <= 8
 
 
-def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit) -> None:
+def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    app_server.endless_runs(monkeypatch)
     other = Visit(browser)
     other.choose(HARVEST)
-    other.set("Steps", 500)
-    other.set("Samples", 16)
+    other.set("Steps", app_server.ENDLESS)
     other.says("^Ready")
     other.protect.click()
     other.says("^Step")
