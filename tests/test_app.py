@@ -181,6 +181,11 @@ class TestHandler:
             run(tab, file, **setting)
         assert not refusal.value.print_exception
 
+    def test_stopped_before_it_began(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
+        shared.press_stop(VISITOR)
+        assert list(tab.protect(file, 8, 1, 1, 0, "advdm", 0, False, VISITOR)) == [(None, None)]
+        shared.finish(VISITOR)
+
     def test_no_painting(self, tab: ModuleType) -> None:
         with pytest.raises(gr.Error, match="Choose a painting first"):
             run(tab, None)
@@ -201,6 +206,18 @@ class TestSpace:
 
     def test_nothing_is_kept_beyond_the_hour(self) -> None:
         assert sum(app_server.app().demo.delete_cache) <= 3600
+
+    def test_old_files_are_deleted_while_others_arrive(self, tmp_path: Path) -> None:
+        """Gradio looks for them in a thread; one error, and nothing is ever deleted again."""
+        demo = app_server.app().demo
+        boxes = [block for block in demo.blocks.values() if isinstance(block, gr.components.Component)]
+        assert {id(demo.upload_file_set), *(id(box.temp_files) for box in boxes)} <= {*map(id, demo.temp_file_sets)}
+        for files in demo.temp_file_sets:
+            before = files.copy()
+            files |= {str(tmp_path / "old"), str(tmp_path / "older")}
+            for number, _ in enumerate(files):
+                files.add(str(tmp_path / f"new{number}"))
+            files &= before
 
 
 class TestApi:

@@ -240,9 +240,9 @@ def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit, monkeypa
 
 
 def test_full_queue_says_so(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_server.app().demo._queue, "max_size", 0)
     visit.choose(HARVEST)
     visit.says("^Ready")
-    monkeypatch.setattr(app_server.app().demo._queue, "max_size", 0)
     visit.protect.click()
     expect(visit.page.get_by_text("This application is currently busy. Please try again.")).to_be_visible()
     visit.says("^Nothing was done")
@@ -305,11 +305,20 @@ def test_every_control_has_a_name(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Advanced").click()
     visit.protect.click()
     visit.says("^Done")
-    tree = visit.page.locator("body").aria_snapshot()
+    assert len(named_controls(visit.page)) > 30
+    visit.page.get_by_role("tab", name="Mimicry").click()
+    visit.page.get_by_role("button", name="Advanced").last.click()
+    expect(visit.page.get_by_label("Prompts")).to_be_visible()
+    assert len(named_controls(visit.page)) > 20
+
+
+def named_controls(page: Page) -> list[tuple[str, str]]:
+    """Every control that the page shows, each of which must have a name."""
+    tree = page.locator("body").aria_snapshot()
     roles = "button|textbox|radio|slider|spinbutton|combobox|checkbox|listbox|tab|link"
     controls = re.findall(rf"^\s*- ({roles})\b(.*)$", tree, re.MULTILINE)
-    assert len(controls) > 30
     assert [role + rest for role, rest in controls if not rest.startswith(' "')] == []
+    return controls
 
 
 @pytest.mark.parametrize(

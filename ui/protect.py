@@ -247,7 +247,7 @@ def protect(
         if shown.protected != gr.skip():
             protected, report = shown.protected["value"], shown.report
         yield protected, report  # each time, so that a client who leaves is noticed
-    for file in Path(protected).parent.iterdir():
+    for file in Path(protected).parent.iterdir() if protected else ():  # nothing where Stop came first
         if str(file) != protected:
             file.unlink()  # Gradio deletes in time only what it has sent
 
@@ -422,7 +422,8 @@ def build_protect_tab() -> gr.State:
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
     objective.input(lambda name: gr.update(info=MEANINGS[name]), objective, objective, **QUIET)
     gr.on(None, describe, numbers_in, [strength, effort], **QUIET)  # at the start, and when a number changes
-    painting.change(welcome_line, painting, status, show_progress="hidden", api_visibility="private").failure(
+    # Without the queue, which may be full when nothing is wrong with the file.
+    painting.change(welcome_line, painting, status, **QUIET).failure(
         lambda: "This file cannot be protected.", None, status, **QUIET
     )
     inputs = [painting, *numbers_in, step_size, objective, seed, robust]
