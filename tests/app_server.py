@@ -17,7 +17,7 @@ from tests.tiny import tiny_pipeline
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ENDLESS = 499
 """Steps of the runs that end only by being stopped, where `endless_runs` was called."""
-LONG = 120
+LONG = 300
 """Seconds that a busy machine may take for what is there in one."""
 
 

@@ -242,9 +242,9 @@ def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit, monkeypa
 def test_full_queue_says_so(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_server.app().demo._queue, "max_size", 0)
     visit.choose(HARVEST)
-    visit.says("^Ready")
+    visit.says("^Not taken; the message")  # and not that anything is wrong with the file
     visit.protect.click()
-    expect(visit.page.get_by_text("This application is currently busy. Please try again.")).to_be_visible()
+    expect(visit.page.get_by_text("This application is currently busy. Please try again.").first).to_be_visible()
     visit.says("^Nothing was done")
     expect(visit.protect).to_be_enabled()
 
@@ -331,8 +331,17 @@ def named_controls(page: Page) -> list[tuple[str, str]]:
 def test_bad_file_says_its_sentence(visit: Visit, name: str, content: bytes, sentence: str) -> None:
     visit.choose({"name": name, "mimeType": "image/png", "buffer": content})
     expect(visit.page.get_by_text(sentence)).to_be_visible()
-    visit.says("cannot be protected")
+    visit.says("^Not taken; the message")
     visit.take("bad_file")
     visit.protect.click()
     visit.says("^Nothing was done")
     expect(visit.protect).to_be_enabled()
+
+
+def test_bad_file_says_its_sentence_on_the_other_tab_too(visit: Visit) -> None:
+    visit.page.get_by_role("tab", name="Mimicry").click()
+    expect(visit.page.get_by_role("button", name="Train both imitators")).to_be_visible()
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": HARVEST.read_bytes()[:2000]}
+    visit.page.locator("input[type=file]").nth(1).set_input_files(broken)
+    expect(visit.page.get_by_text("broken.png is damaged or incomplete")).to_be_visible()
+    expect(visit.page.get_by_label("Progress")).to_have_value(re.compile("^Not taken; the message"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 import torch
 
@@ -156,3 +158,36 @@ def test_kill_while_mimic_writes(pair: None, picture: int) -> None:  # noqa: F81
     process = subprocess.run(command, env=environment, check=False, timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert list(Path("out").glob("[!.]*")) == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_an_app_that_ends_leaves_no_picture(end: signal.Signals) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cache = Path("cache").absolute()
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(cache), "GRADIO_SERVER_PORT": str(port)}
+    app = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        app_server.wait_until(lambda: app.poll() is not None or answers(port))
+        picture = {"files": ("unpublished.png", paint("a.png").read_bytes())}
+        assert httpx.post(f"http://127.0.0.1:{port}/gradio_api/upload", files=picture, timeout=120).is_success
+        assert list(cache.rglob("unpublished.png"))
+        app.send_signal(end)
+        app.wait(app_server.LONG)
+        assert not list(cache.rglob("unpublished.png"))
+    finally:
+        app.kill()
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/", timeout=60).is_success
+    except httpx.TransportError:
+        return False

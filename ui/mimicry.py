@@ -18,7 +18,7 @@ from advdm.mimicry import PROMPTS, MimicrySettings, Verdict
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
 from ui.painting_input import MOST_PICTURES, TOO_MANY, PaintingsInput
-from ui.protect import QUIET, in_words, whole
+from ui.protect import NOT_TAKEN, QUIET, WATCHED, in_words, whole
 from ui.robustness import build_robustness_panel
 from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, run_folder, said, stop_flag
 
@@ -310,8 +310,8 @@ def build_mimicry_tab(pair: gr.State) -> None:
     take.click(use_pair, pair, [original, protected, progress], **QUIET)
     # Not `change` alone, which a gallery leaves out when it was empty before.
     changes = [event for side in (original, protected) for event in (side.upload, side.delete, side.change)]
-    look = gr.on(changes, ready_line, [original, protected], progress, trigger_mode="always_last", **QUIET)
-    look.failure(lambda: "This file cannot be used.", None, progress, **QUIET)
+    look = gr.on(changes, ready_line, [original, protected], progress, trigger_mode="always_last", **WATCHED)
+    look.failure(lambda: NOT_TAKEN, None, progress, **QUIET)
     inputs = [original, protected, steps, vectors, prompts, count, seed]
     outputs = [progress, verdict, from_original, from_protected, never_saw, curve, *words, report, welcome, results]
     run = start.click(owned(shared.begin), None, [progress, start, stop], **QUIET).then(
