@@ -343,5 +343,5 @@ def test_bad_file_says_its_sentence_on_the_other_tab_too(visit: Visit) -> None:
     expect(visit.page.get_by_role("button", name="Train both imitators")).to_be_visible()
     broken = {"name": "broken.png", "mimeType": "image/png", "buffer": HARVEST.read_bytes()[:2000]}
     visit.page.locator("input[type=file]").nth(1).set_input_files(broken)
-    expect(visit.page.get_by_text("broken.png is damaged or incomplete")).to_be_visible()
+    expect(visit.page.get_by_text("broken.png is damaged or incomplete").first).to_be_visible()
     expect(visit.page.get_by_label("Progress")).to_have_value(re.compile("^Not taken; the message"))
