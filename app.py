@@ -4,9 +4,11 @@ import spaces  # noqa: F401  before torch, as ZeroGPU wants it
 
 # isort: split
 import os
+import signal
 from typing import Any
 
 import gradio as gr
+from gradio.route_utils import delete_files_created_by_app
 
 from ui.door import Door
 from ui.mimicry import build_mimicry_tab
@@ -62,7 +64,12 @@ demo.queue(max_size=16, api_open=False)  # or requests could pass the queue by
 
 
 def main() -> None:
-    demo.launch(**LAUNCH)
+    """Serve until Ctrl-C or a request to end; what visitors have left goes with the app."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        demo.launch(**LAUNCH)
+    finally:
+        delete_files_created_by_app(demo, age=None)
 
 
 if __name__ == "__main__":

@@ -100,12 +100,14 @@ def invert(
     Equal sets give equal words. Raises SettingsError when the initializer is not one token of the model.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    posteriors = [encode_views(model, pictures, settings.seed) for pictures in picture_sets]
+    with model.enough_memory():
+        posteriors = [encode_views(model, pictures, settings.seed) for pictures in picture_sets]
     start = initial_vectors(model, settings)
     vectors = start.repeat(len(picture_sets), 1).requires_grad_()
     optimizer = torch.optim.AdamW([vectors], lr=settings.learning_rate, weight_decay=0)
     for number in range(1, settings.steps + 1):
-        losses, vectors.grad = _word_gradients(model, posteriors, vectors, settings, generator)
+        with model.enough_memory():
+            losses, vectors.grad = _word_gradients(model, posteriors, vectors, settings, generator)
         optimizer.step()
         learned = vectors.detach().clone().split(settings.vectors)
         words = tuple(Word(f"<word-{i}>", part) for i, part in enumerate(learned))

@@ -23,7 +23,11 @@ for library in (diffusers_logging, transformers_logging):
     library.set_verbosity(library.CRITICAL)
     library.disable_progress_bar()
 
-from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline  # noqa: E402  (they announce on import)
+from diffusers import (  # noqa: E402  (they announce on import)
+    DDPMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+)
 
 ATELIER = Path(__file__).parent / "atelier"
 SHORT_NAMES = {
@@ -77,6 +81,13 @@ class LatentDiffusion:
             raise ModelError(
                 f"{name} predicts '{self.prediction_type}'; only epsilon and v prediction can be attacked."
             )
+        # A model for inpainting or depth sees more than latents, and some see other conditions beside the prompt.
+        config = self.unet.config
+        extra = config.class_embed_type or config.addition_embed_type
+        if config.in_channels != self.vae.config.latent_channels or extra:
+            raise ModelError(f"{name} does not go by text alone, as for inpainting; only plain ones can be attacked.")
+        # Noise is added as in training: what a pipeline samples with, as Euler's, may scale it in a way of its own.
+        self.noising: Any = DDPMScheduler.from_config(self.pipeline.scheduler.config)
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.size: int = self.unet.config.sample_size * self.factor
         self.at_once = max(1, AT_ONCE // (self.unet.config.in_channels * self.unet.config.sample_size**2))
@@ -114,9 +125,8 @@ class LatentDiffusion:
         latents and noise (N, C, h, w); timesteps (N,) integers; embedding (1 or N, tokens, width). The target is
         the noise, or the velocity where the model predicts that.
         """
-        scheduler = self.pipeline.scheduler
-        noisy = scheduler.add_noise(latents, noise, timesteps)
-        target = noise if self.prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)
+        noisy = self.noising.add_noise(latents, noise, timesteps)
+        target = noise if self.prediction_type == "epsilon" else self.noising.get_velocity(latents, noise, timesteps)
         embedding = embedding.expand(len(latents), -1, -1)
         prediction = self.unet(noisy.to(self.dtype), timesteps, embedding.to(self.dtype)).sample
         return prediction.float(), target
@@ -129,7 +139,8 @@ class LatentDiffusion:
     @torch.no_grad()
     def generate(self, embedding: Tensor, seeds: Sequence[int], *, steps: int = 25, guidance: float = 3.0) -> Tensor:
         """Paint one picture for each embedding (N, tokens, width) and seed: (N, 3, size, size) in [0, 1]."""
-        pictures: Tensor = self.pipeline(**self._guided(embedding, seeds, steps, guidance)).images
+        with self.enough_memory():
+            pictures: Tensor = self.pipeline(**self._guided(embedding, seeds, steps, guidance)).images
         return pictures.float()
 
     @torch.no_grad()
@@ -147,7 +158,8 @@ class LatentDiffusion:
         pipeline: Any = StableDiffusionImg2ImgPipeline.from_pipe(self.pipeline)
         pipeline.set_progress_bar_config(disable=True)
         guided = self._guided(embedding, seeds, steps, guidance)
-        pictures: Tensor = pipeline(image=pixels, strength=strength, **guided).images
+        with self.enough_memory():
+            pictures: Tensor = pipeline(image=pixels, strength=strength, **guided).images
         return pictures.float()
 
     def _guided(self, embedding: Tensor, seeds: Sequence[int], steps: int, guidance: float) -> dict[str, Any]:
@@ -162,11 +174,22 @@ class LatentDiffusion:
         }
 
     @contextmanager
+    def enough_memory(self) -> Iterator[None]:
+        """Raise ModelError, in a sentence, where the block asks for more memory than the device has."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"The device has too little memory for the model '{clean(self.name)}'; close other programs, use "
+                "fewer or smaller pictures, or choose ADVDM_DEVICE=cpu."
+            ) from error
+
+    @contextmanager
     def full_precision(self) -> Iterator[None]:
         """Run in float32 inside the block; afterwards the weights are again what they were, to the bit."""
         dtype = self.dtype
-        self._cast(torch.float32)
         try:
+            self._cast(torch.float32)
             yield
         finally:
             self._cast(dtype)

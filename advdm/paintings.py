@@ -112,6 +112,7 @@ def read_painting(path: StrPath) -> Painting:
     check_painting(path)
     with _opened(path) as image:
         stored = str(image.tile[0].args) if image.tile else ""  # the layout of the samples; load() forgets it
+        turned = _tag(image, ExifTags.Base.Orientation)
         image.load()
         picture, icc_profile, notes = _eight_bit(image, stored)
         orientation = _tag(image, ExifTags.Base.Orientation)  # none in a TIFF: load() has turned it already
@@ -124,7 +125,7 @@ def read_painting(path: StrPath) -> Painting:
             name=_stem(path),
             icc_profile=icc_profile,
             exif=_credits(image),
-            dpi=_dpi(image.info.get("dpi"), swap=orientation in (5, 6, 7, 8)),
+            dpi=_dpi(image.info.get("dpi"), swap=any(one in (5, 6, 7, 8) for one in (turned, orientation))),
             notes=notes,
         )
 
@@ -341,7 +342,7 @@ def _credits(image: Image.Image) -> bytes:
 def _dpi(value: object, swap: bool) -> tuple[float, float] | None:
     with suppress(TypeError, ValueError, ArithmeticError):
         x, y = map(float, value)  # type: ignore[call-overload]
-        if 1 <= x <= 100_000 and 1 <= y <= 100_000:  # nan is neither
+        if 1 < x <= 100_000 and 1 < y <= 100_000:  # nan is neither, and 1 is Pillow's for a TIFF that does not say
             return (y, x) if swap else (x, y)
     return None
 

@@ -145,7 +145,8 @@ def protection_steps(
         view = random_view(height, width, model.size, model.factor, generator)
         original, moved = view.crop(levels), view.crop(perturbation)
         pixels = original.float().div_(LEVELS).add_(moved)
-        loss, gradient = finite_gradient(pixels, view, model, embedding, settings, generator, aim)
+        with model.enough_memory():
+            loss, gradient = finite_gradient(pixels, view, model, embedding, settings, generator, aim)
         trail = accumulate(view.crop(mean_gradient), gradient)
         pixels.add_(torch.sign(trail, out=gradient), alpha=settings.stride / LEVELS).clamp_(0, 1)
         # The gradient has served; its memory takes the original pixels, for paintings may be very large.
@@ -201,7 +202,8 @@ def pixel_gradient(
     """Mean loss over `samples` draws and the gradient of that mean with respect to the viewed pixels.
 
     pixels (1, 1 or 3, h, w) in [0, 1], already cropped to the view; the gradient has their shape. The encoder
-    runs once forward and once backward, whatever `samples` is, and once forward for a target in a new view.
+    runs once forward and once backward, whatever `samples` is, and once forward for a target in a new view. Where
+    the samples are too much for the device's memory, they go through the denoiser again, one at a time.
     """
     leaf = pixels.detach().requires_grad_()
     seen = view.look(leaf.expand(-1, 3, -1, -1))
@@ -216,7 +218,8 @@ def pixel_gradient(
     try:
         losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, size)
     except torch.OutOfMemoryError:
-        losses, pulls = _latent_gradients_frugally(model, latents.detach(), draws, embedding, settings)
+        torch.cuda.empty_cache()
+        losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, 1)
     # Half precision would round the small gradient of a mean to nothing: it goes through the encoder at size one.
     strength = pulls.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     (gradient,) = torch.autograd.grad(latents, leaf, pulls / strength)
@@ -231,20 +234,6 @@ def _latent_gradients(
     chunks = zip(latents.split(size), draws.split(size), strict=True)
     losses, gradients = zip(*(objective(model, *chunk, embedding) for chunk in chunks), strict=True)
     return torch.cat(losses), torch.cat(gradients)
-
-
-def _latent_gradients_frugally(
-    model: LatentDiffusion, latents: Tensor, draws: Draw, embedding: Tensor, settings: Settings
-) -> tuple[Tensor, Tensor]:
-    """One sample at a time, after the device ran out of memory. Raises ModelError if that is too much as well."""
-    torch.cuda.empty_cache()
-    try:
-        return _latent_gradients(model, latents, draws, embedding, settings, 1)
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"The device has too little memory for the model '{model.name}' even with one sample at a time; "
-            "close other programs, or choose ADVDM_DEVICE=cpu."
-        ) from error
 
 
 def apply_perturbation(levels: np.ndarray, perturbation: Tensor) -> np.ndarray:

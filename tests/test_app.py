@@ -3,7 +3,6 @@
 import inspect
 import json
 import runpy
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -16,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
-from gradio_client.utils import QueueError
+from gradio_client.utils import QueueError, Status
 from PIL import Image
 
 from advdm import Painting, Settings, compare, protect, read_painting
@@ -183,6 +182,11 @@ class TestHandler:
             run(tab, file, **setting)
         assert not refusal.value.print_exception
 
+    def test_stopped_before_it_began(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
+        shared.press_stop(VISITOR)
+        assert list(tab.protect(file, 8, 1, 1, 0, "advdm", 0, False, VISITOR)) == [(None, None)]
+        shared.finish(VISITOR)
+
     def test_no_painting(self, tab: ModuleType) -> None:
         with pytest.raises(gr.Error, match="Choose a painting first"):
             run(tab, None)
@@ -203,6 +207,18 @@ class TestSpace:
 
     def test_nothing_is_kept_beyond_the_hour(self) -> None:
         assert sum(app_server.app().demo.delete_cache) <= 3600
+
+    def test_old_files_are_deleted_while_others_arrive(self, tmp_path: Path) -> None:
+        """Gradio looks for them in a thread; one error, and nothing is ever deleted again."""
+        demo = app_server.app().demo
+        boxes = [block for block in demo.blocks.values() if isinstance(block, gr.components.Component)]
+        assert {id(demo.upload_file_set), *(id(box.temp_files) for box in boxes)} <= {*map(id, demo.temp_file_sets)}
+        for files in demo.temp_file_sets:
+            before = files.copy()
+            files |= {str(tmp_path / "old"), str(tmp_path / "older")}
+            for number, _ in enumerate(files):
+                files.add(str(tmp_path / f"new{number}"))
+            files &= before
 
 
 class TestApi:
@@ -259,22 +275,28 @@ class TestApi:
         with pytest.raises(QueueError, match="Queue is full! Please try again"):
             client.predict(handle_file(file), api_name="/protect")
 
-    def test_place_in_the_queue(self, client: Client, file: str) -> None:
-        first, second = (client.submit(handle_file(file), steps=500, api_name="/protect") for _ in range(2))
-        while not (first.outputs() and second.status().rank == 0):
-            time.sleep(0.05)
-        assert second.status().queue_size == 1
+    def test_place_in_the_queue(self, client: Client, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        app_server.endless_runs(monkeypatch)
+        first = client.submit(handle_file(file), steps=app_server.ENDLESS, api_name="/protect")
+        app_server.wait_until(first.outputs)
+        second = client.submit(handle_file(file), steps=1, api_name="/protect")
+        app_server.wait_until(lambda: second.status().code == Status.IN_QUEUE)  # rank 0 alone holds of what is done
+        assert (second.status().rank, second.status().queue_size) == (0, 1)
         assert second.outputs() == []
-        second.cancel(), first.cancel()
+        first.cancel()
+        path, _ = second.result(app_server.LONG)
+        assert path.endswith("sea_protected.png")
 
-    def test_client_that_leaves_frees_the_lane(self, client: Client, file: str) -> None:
-        long = client.submit(handle_file(file), steps=500, samples=16, api_name="/protect")
-        while not long.outputs():
-            time.sleep(0.05)
+    def test_client_that_leaves_frees_the_lane(
+        self, client: Client, file: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app_server.endless_runs(monkeypatch)
+        endless = client.submit(handle_file(file), steps=app_server.ENDLESS, api_name="/protect")
+        app_server.wait_until(endless.outputs)
         before = app_server.results()
-        long.cancel()
-        client.predict(handle_file(file), steps=1, api_name="/protect")
-        assert len(app_server.results() - before) == 1  # the long run never came to its end
+        endless.cancel()
+        client.submit(handle_file(file), steps=1, api_name="/protect").result(app_server.LONG)
+        assert len(app_server.results() - before) == 1
 
 
 class TestStrangers:

@@ -217,11 +217,12 @@ def test_words_and_numbers_stay_in_step(visit: Visit) -> None:
     expect(page.get_by_label("Quick")).to_be_checked()
 
 
-def test_stop(visit: Visit, tmp_path: Path) -> None:
+def test_stop(visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app_server.endless_runs(monkeypatch)
     visit.page.get_by_role("button", name="Thumbnail 2 of 8").click()
     visit.says("^Ready")
-    visit.set("Steps", 500)
-    expect(visit.page.get_by_text("500 steps")).to_be_visible()
+    visit.set("Steps", app_server.ENDLESS)
+    expect(visit.page.get_by_text(f"{app_server.ENDLESS} steps")).to_be_visible()
     visit.protect.click()
     visit.says("^Step .* left")
     visit.take("running")
@@ -231,11 +232,11 @@ def test_stop(visit: Visit, tmp_path: Path) -> None:
     assert 0 < largest_change(app_server.EXAMPLES / "church_at_auvers.webp", visit.saved(tmp_path)) <= 8
 
 
-def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit) -> None:
+def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    app_server.endless_runs(monkeypatch)
     other = Visit(browser)
     other.choose(HARVEST)
-    other.set("Steps", 500)
-    other.set("Samples", 16)
+    other.set("Steps", app_server.ENDLESS)
     other.says("^Ready")
     other.protect.click()
     other.says("^Step")
@@ -250,11 +251,11 @@ def test_closing_the_tab_frees_the_lane(browser: Browser, visit: Visit) -> None:
 
 
 def test_full_queue_says_so(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
-    visit.choose(HARVEST)
-    visit.says("^Ready")
     monkeypatch.setattr(app_server.app().demo._queue, "max_size", 0)
+    visit.choose(HARVEST)
+    visit.says("^Not taken; the message")  # and not that anything is wrong with the file
     visit.protect.click()
-    expect(visit.page.get_by_text("This application is currently busy. Please try again.")).to_be_visible()
+    expect(visit.page.get_by_text("This application is currently busy. Please try again.").first).to_be_visible()
     visit.says("^Nothing was done")
     expect(visit.protect).to_be_enabled()
 
@@ -315,11 +316,20 @@ def test_every_control_has_a_name(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Advanced").click()
     visit.protect.click()
     visit.says("^Done")
-    tree = visit.page.locator("body").aria_snapshot()
+    assert len(named_controls(visit.page)) > 30
+    visit.page.get_by_role("tab", name="Mimicry").click()
+    visit.page.get_by_role("button", name="Advanced").last.click()
+    expect(visit.page.get_by_label("Prompts")).to_be_visible()
+    assert len(named_controls(visit.page)) > 20
+
+
+def named_controls(page: Page) -> list[tuple[str, str]]:
+    """Every control that the page shows, each of which must have a name."""
+    tree = page.locator("body").aria_snapshot()
     roles = "button|textbox|radio|slider|spinbutton|combobox|checkbox|listbox|tab|link"
     controls = re.findall(rf"^\s*- ({roles})\b(.*)$", tree, re.MULTILINE)
-    assert len(controls) > 30
     assert [role + rest for role, rest in controls if not rest.startswith(' "')] == []
+    return controls
 
 
 @pytest.mark.parametrize(
@@ -332,8 +342,17 @@ def test_every_control_has_a_name(visit: Visit) -> None:
 def test_bad_file_says_its_sentence(visit: Visit, name: str, content: bytes, sentence: str) -> None:
     visit.choose({"name": name, "mimeType": "image/png", "buffer": content})
     expect(visit.page.get_by_text(sentence)).to_be_visible()
-    visit.says("cannot be protected")
+    visit.says("^Not taken; the message")
     visit.take("bad_file")
     visit.protect.click()
     visit.says("^Nothing was done")
     expect(visit.protect).to_be_enabled()
+
+
+def test_bad_file_says_its_sentence_on_the_other_tab_too(visit: Visit) -> None:
+    visit.page.get_by_role("tab", name="Mimicry").click()
+    expect(visit.page.get_by_role("button", name="Train both imitators")).to_be_visible()
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": HARVEST.read_bytes()[:2000]}
+    visit.page.locator("input[type=file]").nth(1).set_input_files(broken)
+    expect(visit.page.get_by_text("broken.png is damaged or incomplete").first).to_be_visible()
+    expect(visit.page.get_by_label("Progress")).to_have_value(re.compile("^Not taken; the message"))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 import torch
-from PIL import Image
 
 from advdm import AdvDMError
 from advdm.inversion import Word
 from tests import app_server
-from tests.test_cli import MIMIC, QUICK, paint, pair, run, saved_tiny, start, workplace, written  # noqa: F401  (fixtures)
+from tests.test_cli import MIMIC, QUICK, ROOT, paint, pair, run, saved_tiny, workplace, written  # noqa: F401  (fixtures)
 
 BLOCK = 4096
 Fill = Callable[[int], None]
@@ -130,14 +132,62 @@ def test_read_only(
     assert refused(capsys, before) == "The folder full cannot be written to."
 
 
-def test_kill_while_mimic_writes(pair: None) -> None:  # noqa: F811
-    process = start("mimic", "a.png", "a_protected.png", *MIMIC)
-    deadline = time.monotonic() + 120
-    while not list(Path().glob("out/.*/*.png")):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.001)
-    process.kill()
-    process.communicate(timeout=60)
-    assert not Path("out/report.json").exists()
-    for path in Path("out").glob("[!.]*.png"):
-        Image.open(path).load()
+KILLED_IN_SAVE = """
+import os, signal, sys
+from PIL import Image
+from advdm import cli
+save, left = Image.Image.save, int(sys.argv.pop())
+
+def dying(*arguments, **options):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(*arguments, **options)
+
+Image.Image.save = dying
+cli.main(sys.argv[1:])
+"""
+"""The command line, killed before it writes the picture of that number."""
+
+
+@pytest.mark.parametrize("picture", [1, 3])
+def test_kill_while_mimic_writes(pair: None, picture: int) -> None:  # noqa: F811
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLED_IN_SAVE, "mimic", "a.png", "a_protected.png", *MIMIC, str(picture)]
+    process = subprocess.run(command, env=environment, check=False, timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    assert list(Path("out").glob("[!.]*")) == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_an_app_that_ends_leaves_no_picture(end: signal.Signals) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cache = Path("cache").absolute()
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(cache), "GRADIO_SERVER_PORT": str(port)}
+    app = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        app_server.wait_until(lambda: app.poll() is not None or answers(port))
+        picture = {"files": ("unpublished.png", paint("a.png").read_bytes())}
+        assert httpx.post(f"http://127.0.0.1:{port}/gradio_api/upload", files=picture, timeout=120).is_success
+        assert list(cache.rglob("unpublished.png"))
+        app.send_signal(end)
+        app.wait(app_server.LONG)
+        assert not list(cache.rglob("unpublished.png"))
+    finally:
+        app.kill()
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/", timeout=60).is_success
+    except httpx.TransportError:
+        return False

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler, PNDMScheduler
 
 from advdm import ModelError, load_model
 from advdm.model import MOVED, SHORT_NAMES, LatentDiffusion, choose_device
@@ -40,6 +41,18 @@ def test_noise_error_is_the_training_loss_of_the_prediction_type(request, name):
     predicted = model.unet(noisy, timesteps, embedding.expand(2, -1, -1)).sample
     expected = torch.stack([(predicted[i] - target[i]).square().mean() for i in range(2)])
     torch.testing.assert_close(model.noise_error(latents, timesteps, noise, embedding), expected)
+
+
+@pytest.mark.parametrize("sampler", (PNDMScheduler, EulerDiscreteScheduler))
+@pytest.mark.parametrize("name", ("tiny", "tiny_v"))
+def test_what_a_pipeline_samples_with_does_not_change_its_noise_error(request, name, sampler):
+    """Euler's add_noise leaves the scale of the latents to another call, and neither knows every velocity."""
+    model = request.getfixturevalue(name)
+    pipeline = tiny_pipeline(model.prediction_type)
+    pipeline.scheduler = sampler.from_config(pipeline.scheduler.config)
+    other = LatentDiffusion(pipeline, "other")
+    draw = torch.randn(2, 4, 8, 8), torch.tensor([100, 700]), torch.randn(2, 4, 8, 8), model.embed("a painting")
+    assert torch.equal(other.noise_error(*draw), model.noise_error(*draw))
 
 
 def test_working_size_comes_from_the_model(tiny):
@@ -115,3 +128,11 @@ def test_a_device_that_is_not_there_is_one_sentence():
 def test_other_prediction_types_are_refused():
     with pytest.raises(ModelError, match="sample"):
         LatentDiffusion(tiny_pipeline("sample"), "odd")
+
+
+@pytest.mark.parametrize("config", ({"in_channels": 9}, {"class_embed_type": "projection"}))
+def test_models_that_want_more_than_a_prompt_are_refused(config):
+    pipeline = tiny_pipeline()
+    pipeline.unet.register_to_config(**config)
+    with pytest.raises(ModelError, match=r"^odd does not go by text alone.*\.$"):
+        LatentDiffusion(pipeline, "odd")

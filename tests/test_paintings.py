@@ -416,15 +416,16 @@ def test_dpi_stays(save: Callable[..., Path], tmp_path: Path, kind: str) -> None
         assert image.info["dpi"] == pytest.approx((300, 150), abs=0.1)
 
 
-def test_dpi_turns_with_the_picture(save: Callable[..., Path]) -> None:
-    data = encoded(image_of("RGB"), "JPEG", dpi=(300, 150), exif=exif_of(Orientation=6))
-    assert read_painting(save(data)).dpi == pytest.approx((150, 300))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_dpi_turns_with_the_picture(save: Callable[..., Path], kind: str) -> None:
+    data = encoded(image_of("RGB"), kind, dpi=(300, 150), exif=exif_of(Orientation=6))
+    assert read_painting(save(data)).dpi == pytest.approx((150, 300), abs=0.1)
 
 
 def test_no_dpi_is_made_up(save: Callable[..., Path], tmp_path: Path) -> None:
     zero = png_file([bytes(64)] * 64, 64, 8, 0, chunk(b"pHYs", struct.pack(">IIB", 0, 4_000_000_000, 1)))
     undefined = encoded(image_of("RGB"), "TIFF", tiffinfo={282: 300.0, 283: TiffImagePlugin.IFDRational(0, 0), 296: 2})
-    for data in (encoded(image_of("RGB")), zero, undefined):
+    for data in (encoded(image_of("RGB")), encoded(image_of("RGB"), "TIFF"), zero, undefined):
         painting = read_painting(save(data))
         assert painting.dpi is None
         with Image.open(write_painting(painting.levels, painting, tmp_path / "out.png")) as image:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from advdm import ModelError, SettingsError, compare, protect, protection_steps, read_painting
+from advdm.inversion import InversionSettings
+from advdm.mimicry import MimicrySettings, imitate_unseen, mimicry_steps
 from advdm.model import LatentDiffusion
 from advdm.objectives import OBJECTIVES
 from advdm.paintings import Painting
@@ -192,6 +194,25 @@ def test_out_of_memory_for_good_says_what_to_do(tiny, painting, monkeypatch):
     fail_first(10, monkeypatch)
     with pytest.raises(ModelError, match="ADVDM_DEVICE=cpu"):
         protect(painting, tiny, steps=1, samples=3)
+
+
+@pytest.mark.parametrize("part", ("vae", "unet"))
+def test_out_of_memory_is_a_sentence_wherever_it_happens(tiny, painting, monkeypatch, part):
+    """In the autoencoder too, where smaller chunks are no help; and for the imitator, who learns and paints."""
+
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    for method in ("forward", "encode") if part == "vae" else ("forward",):
+        monkeypatch.setattr(getattr(tiny, part), method, full)
+    settings = MimicrySettings(InversionSettings(steps=1))
+    for work in (
+        lambda: protect(painting, tiny, steps=1),
+        lambda: next(mimicry_steps(tiny, [[painting]], settings)),
+        *([lambda: imitate_unseen(tiny, settings)] if part == "unet" else []),
+    ):
+        with pytest.raises(ModelError, match="too little memory for the model 'tiny'"):
+            work()
 
 
 def test_half_precision_out_of_range_is_redone_in_float32(painting):

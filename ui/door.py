@@ -1,5 +1,6 @@
 """Where requests come in: what the page would never send is answered in a sentence, and not a word of it is logged."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,26 @@ UPLOAD_FIRST = "Please upload the painting on this page."
 UNREADABLE = "This request cannot be read. Upload the pictures first; 'Use via API' below the page shows the settings."
 
 
+class Files(set[str]):
+    """A set that may grow while somebody goes through it."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(set(self))
+
+
 class Door(gr.Blocks):
-    """gr.Blocks, which by itself would answer such requests with nothing, and log them with the names of files."""
+    """gr.Blocks, which by itself would answer such requests with nothing, and log them with the names of files.
+
+    It also deletes old files for as long as it runs: gr.Blocks looks for them in a thread, and gives up for good as
+    soon as a visitor adds one meanwhile.
+    """
+
+    def __exit__(self, *problem: Any) -> None:
+        super().__exit__(*problem)
+        self.upload_file_set = Files(self.upload_file_set)
+        for block in (self, *self.blocks.values()):
+            block.temp_files = Files(block.temp_files)
+        self.temp_file_sets = [self.upload_file_set, *(block.temp_files for block in (self, *self.blocks.values()))]
 
     async def preprocess_data(self, *given: Any, **named: Any) -> Any:
         try:

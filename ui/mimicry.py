@@ -17,14 +17,14 @@ from advdm.inversion import InversionSettings
 from advdm.mimicry import PROMPTS, MimicrySettings, Verdict
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
-from ui.painting_input import PaintingsInput
-from ui.protect import QUIET, in_words, whole
+from ui.painting_input import MOST_PICTURES, TOO_MANY, PaintingsInput
+from ui.protect import NOT_TAKEN, QUIET, WATCHED, in_words, whole
 from ui.robustness import build_robustness_panel
 from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, run_folder, said, stop_flag
 
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
-MOST_PICTURES, MOST_PROMPTS, LONGEST_PROMPT = 20, 12, 200
+MOST_PROMPTS, LONGEST_PROMPT = 12, 200
 
 WELCOME = """### How it works
 1. **Use the pair from Protect**, or upload originals and their protected copies in the same order.
@@ -150,7 +150,7 @@ def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
         return "Choose an original and its protected copy."
     if len(original) != len(protected):
         return f"There must be as many protected copies as originals, not {len(protected)} for {len(original)}."
-    return f"At most {MOST_PICTURES} pictures of one painter, please." if len(original) > MOST_PICTURES else ""
+    return TOO_MANY if len(original) > MOST_PICTURES else ""
 
 
 def ready_line(original: Sequence[str], protected: Sequence[str]) -> str:
@@ -310,10 +310,8 @@ def build_mimicry_tab(pair: gr.State) -> None:
     take.click(use_pair, pair, [original, protected, progress], **QUIET)
     # Not `change` alone, which a gallery leaves out when it was empty before.
     changes = [event for side in (original, protected) for event in (side.upload, side.delete, side.change)]
-    # In the queue, or the page would not show why a file is refused.
-    quiet = {**QUIET, "queue": True}
-    look = gr.on(changes, ready_line, [original, protected], progress, trigger_mode="always_last", **quiet)
-    look.failure(lambda: "This file cannot be used.", None, progress, **QUIET)
+    look = gr.on(changes, ready_line, [original, protected], progress, trigger_mode="always_last", **WATCHED)
+    look.failure(lambda: NOT_TAKEN, None, progress, **QUIET)
     inputs = [original, protected, steps, vectors, prompts, count, seed]
     outputs = [progress, verdict, from_original, from_protected, never_saw, curve, *words, report, welcome, results]
     run = start.click(owned(shared.begin), None, [progress, start, stop], **QUIET).then(

@@ -248,7 +248,7 @@ def protect(
         if shown.protected != gr.skip():
             protected, report = shown.protected["value"], shown.report
         yield protected, report  # each time, so that a client who leaves is noticed
-    for file in Path(protected).parent.iterdir():
+    for file in Path(protected).parent.iterdir() if protected else ():  # nothing where Stop came first
         if str(file) != protected:
             file.unlink()  # Gradio deletes in time only what it has sent
 
@@ -332,7 +332,11 @@ def report_of(settings: Settings, seconds: float, comparison: Comparison) -> dic
     return {**where, **used, "seconds": round(seconds, 2), **asdict(comparison)}
 
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+WATCHED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+QUIET: dict[str, Any] = {"queue": False, **WATCHED}
+"""Of an event without the queue the page shows no message when it fails."""
+NOT_TAKEN = "Not taken; the message on the page says why."
+"""Of a file that is refused, and of a queue that was full just when it came."""
 
 
 def model_note(name: str) -> str:
@@ -424,9 +428,7 @@ def build_protect_tab() -> gr.State:
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
     objective.input(lambda name: gr.update(info=MEANINGS[name]), objective, objective, **QUIET)
     gr.on(None, describe, numbers_in, [strength, effort], **QUIET)  # at the start, and when a number changes
-    painting.change(welcome_line, painting, status, show_progress="hidden", api_visibility="private").failure(
-        lambda: "This file cannot be protected.", None, status, **QUIET
-    )
+    painting.change(welcome_line, painting, status, **WATCHED).failure(lambda: NOT_TAKEN, None, status, **QUIET)
     inputs = [painting, *numbers_in, step_size, objective, seed, robust]
     outputs = [status, protected, report, numbers, slider, seen, details, curve, welcome, results, pair]
     run = start.click(shared.begin, None, [status, start, stop], **QUIET).then(
