@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from advdm.model import LatentDiffusion
 from training.autoencoder import (
+    EDGE_SHARE,
     POSTERIOR_STD,
     edge_strength_error,
     encode_mean,
     new_autoencoder,
+    softness,
     train_sharp,
     whiten,
 )
@@ -235,6 +237,13 @@ def test_edge_strength_is_how_rough_not_where() -> None:
     stripes = torch.tensor([-1.0, 1.0]).repeat_interleave(2).repeat(8).expand(1, 3, 32, 32)
     assert edge_strength_error(stripes, stripes.roll(2, -1)) < 0.05
     assert edge_strength_error(stripes, stripes / 2) > 0.2
+
+
+def test_softness_wants_nearly_all_of_the_edges() -> None:
+    stripes = torch.tensor([-1.0, 1.0]).repeat_interleave(2).repeat(8).expand(2, 3, 32, 32)
+    assert softness(EDGE_SHARE * stripes, stripes) < 0.01
+    assert softness(stripes / 2, stripes) > softness(stripes * 2 / 3, stripes) > 0.1
+    assert softness(2 * stripes, stripes) > 0.1
 
 
 # Loop
