@@ -34,8 +34,6 @@ CROP_SIZES = ((0.35, 32), (0.8, 64), (1.0, 128))
 SHARP_CROP_SIZES = ((0.75, 64), (1.0, 128))
 SHARP_REAL_SHARE = 0.75
 """Of each batch of the sharp stage: the surfaces of real paintings are what is left to learn."""
-EDGE_SHARE = 0.9
-"""Of a picture's mean gradient magnitude, what its reconstruction is to have; the rest would cost most in fidelity."""
 REAL_VIEWS_EACH = 60
 
 
@@ -117,12 +115,12 @@ def edge_strength_error(a: Tensor, b: Tensor) -> Tensor:
 
 
 def softness(a: Tensor, b: Tensor) -> Tensor:
-    """How far the mean gradient magnitude of each picture is from EDGE_SHARE of that in b, as mean absolute log.
+    """How far the mean gradient magnitude of each picture of a is from that of b, as mean absolute log.
 
     Place by place a decoder in doubt errs to the soft side; over a whole picture it must not.
     """
     mean_a, mean_b = (edge_strengths(pictures).mean((1, 2, 3)) for pictures in (a, b))
-    return (mean_a / (EDGE_SHARE * mean_b)).log().abs().mean()
+    return (mean_a / mean_b).log().abs().mean()
 
 
 def block_mean_error(a: Tensor, b: Tensor) -> Tensor:
@@ -238,7 +236,7 @@ def train_sharp(
         edges = edge_strength_error(y, x)
         # Ramped in: a fresh discriminator knows nothing worth listening to.
         trust = min(1.0, step / 500)
-        loss = 0.5 * pixels + block_mean_error(y, x) + edges + 0.05 * softness(y, x)
+        loss = 0.5 * pixels + block_mean_error(y, x) + edges + 0.2 * softness(y, x)
         loss = loss + trust * (0.3 * matching + 0.1 * adversarial)
         set_learning_rate(optimizer, cosine(step, steps, 3e-4, 2e-5))
         optimizer.zero_grad()
