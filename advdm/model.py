@@ -41,8 +41,10 @@ MOVED = {
     "stabilityai/stable-diffusion-2-1": "sd21",
 }
 """Ids that have left the hub, and the short name of the copy that lives on."""
-AT_ONCE = 65_536
-"""Latent numbers that go through the denoiser together: 4 samples of Stable Diffusion at 512 px, 21 of atelier."""
+AT_ONCE, AT_ONCE_ON_CPU = 5_242_880, 327_680
+"""Numbers in the denoiser's first feature maps that go through it together: on a card 4 samples of Stable Diffusion at
+512 px, on a CPU 20 of atelier but only 1 of Stable Diffusion at 256 px or more. A large picture keeps a CPU busy by
+itself, more of them multiply the memory, and a CPU that runs out of memory kills the process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,8 @@ class LatentDiffusion:
         self.noising: Any = DDPMScheduler.from_config(self.pipeline.scheduler.config)
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.size: int = self.unet.config.sample_size * self.factor
-        self.at_once = max(1, AT_ONCE // (self.unet.config.in_channels * self.unet.config.sample_size**2))
+        budget = AT_ONCE_ON_CPU if self.device.type == "cpu" else AT_ONCE
+        self.at_once = max(1, budget // (self.unet.config.block_out_channels[0] * self.unet.config.sample_size**2))
         self.timesteps: int = self.pipeline.scheduler.config.num_train_timesteps
 
     def encode(self, pixels: Tensor) -> Posterior:

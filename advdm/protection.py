@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from advdm.errors import ModelError, SettingsError
-from advdm.model import AT_ONCE, LatentDiffusion
+from advdm.model import LatentDiffusion
 from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
 from advdm.paintings import Painting, write_painting
 from advdm.platforms import random_treatment
@@ -186,7 +186,9 @@ def finite_gradient(
 
 
 def _finite(loss: float, gradient: Tensor) -> bool:
-    return math.isfinite(loss) and bool(gradient.isfinite().all())
+    # Not gradient.isfinite(), which goes over the painting six times; a NaN anywhere becomes both extremes.
+    low, high = gradient.aminmax()
+    return all(map(math.isfinite, (loss, low.item(), high.item())))
 
 
 @torch.enable_grad()
@@ -214,9 +216,8 @@ def pixel_gradient(
     shape = (settings.samples, *posterior.mean.shape[1:])
     latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
     draws = draw(model, shape, generator, aim(view) if aim else None)
-    size = max(1, AT_ONCE // latents[0].numel())
     try:
-        losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, size)
+        losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, model.at_once)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, 1)

@@ -102,8 +102,8 @@ def test_chunks_of_samples_have_the_same_target(tiny, monkeypatch, objective):
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     aim = target_latents(pattern(64, 64), tiny)
     found = []
-    for chunk in (65_536, 2 * 4 * 8 * 8):
-        monkeypatch.setattr("advdm.protection.AT_ONCE", chunk)
+    for chunk in (20, 2):
+        monkeypatch.setattr(tiny, "at_once", chunk)
         given = (pixels, WHOLE, tiny, tiny.embed("a painting"), Settings(samples=5, objective=objective))
         found.append(pixel_gradient(*given, torch.Generator().manual_seed(3), aim))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)

@@ -1,0 +1,176 @@
+"""What might make a step faster, tried: each choice against the code as it is, in turn in one process.
+
+    python -m benchmarks.choices                           # atelier
+    python -m benchmarks.choices --compile                 # the same and torch.compile, which takes minutes to start
+    python -m benchmarks.choices --model sd15 --repeats 3 --work "attack, 4 samples" "learning two words"
+
+A figure is the time with the choice over the time without: the median over rounds, in each of which every choice
+takes one step after the other, so that a machine that slows down slows all of them. Below 1 the choice pays.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+
+from advdm.inversion import InversionSettings, invert
+from advdm.mimicry import PROMPTS
+from advdm.model import LatentDiffusion
+from advdm.tables import markdown_table
+from benchmarks.speed import PAINTING, RESULTS, Case, new_model, ours, peak, settle
+
+Choice = Callable[[LatentDiffusion], AbstractContextManager[object]]
+AS_IS = "as it is"
+
+clock = time.perf_counter if torch.get_num_threads() > 1 else time.process_time
+"""On one thread, processor time is what the other processes of a busy machine leave alone."""
+
+
+@contextmanager
+def classic_attention(model: LatentDiffusion) -> Iterator[None]:
+    """Scores, softmax and values one after the other, in place of torch's fused kernel."""
+    model.unet.set_attn_processor(AttnProcessor())
+    yield
+    model.unet.set_attn_processor(AttnProcessor2_0())
+
+
+@contextmanager
+def channels_last(part: str, model: LatentDiffusion) -> Iterator[None]:
+    getattr(model, part).to(memory_format=torch.channels_last)
+    yield
+    getattr(model, part).to(memory_format=torch.contiguous_format)
+
+
+@contextmanager
+def bfloat16(model: LatentDiffusion) -> Iterator[None]:
+    """The denoiser computes in bfloat16; its weights, the latents and the pixels stay float32."""
+    forward = model.unet.forward
+
+    def half(*given: Any, **named: Any) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return forward(*given, **named)
+
+    model.unet.forward = half
+    yield
+    del model.unet.forward
+
+
+@contextmanager
+def checkpointed(model: LatentDiffusion) -> Iterator[None]:
+    """Activations of the denoiser are computed twice instead of kept."""
+    model.unet.enable_gradient_checkpointing()
+    yield
+    model.unet.disable_gradient_checkpointing()
+
+
+@contextmanager
+def at_once(count: int, model: LatentDiffusion) -> Iterator[None]:
+    before, model.at_once = model.at_once, count
+    yield
+    model.at_once = before
+
+
+@contextmanager
+def compiled(model: LatentDiffusion) -> Iterator[None]:
+    """What is compiled stays compiled, and is looked up again the next time."""
+    model.unet.compile()
+    yield
+    model.unet._compiled_call_impl = None
+
+
+CHOICES: dict[str, Choice] = {
+    AS_IS: lambda model: nullcontext(),
+    "classic attention": classic_attention,
+    "denoiser channels_last": partial(channels_last, "unet"),
+    "autoencoder channels_last": partial(channels_last, "vae"),
+    "denoiser in bfloat16": bfloat16,
+    "denoiser checkpointed": checkpointed,
+    "1 sample at a time": partial(at_once, 1),
+    "2 samples at a time": partial(at_once, 2),
+    "4 samples at a time": partial(at_once, 4),
+}
+
+
+def attack(samples: int, model: LatentDiffusion) -> Callable[[], object]:
+    painting = PAINTING if model.name == "atelier" else model.size
+    return ours(model, Case(model.name, model.size, painting, "advdm", samples, 1))
+
+
+def learning(model: LatentDiffusion) -> Callable[[], object]:
+    pictures = [torch.rand((1, 3, PAINTING, PAINTING), generator=torch.Generator().manual_seed(0))]
+    steps = invert(model, [pictures, pictures], InversionSettings(steps=10_000))
+    return lambda: next(steps)
+
+
+def painting(model: LatentDiffusion) -> Callable[[], object]:
+    embedding = model.embed(["a painting"] * len(PROMPTS))
+    return lambda: model.generate(embedding, range(len(PROMPTS)), steps=10)
+
+
+WORK: dict[str, Callable[[LatentDiffusion], Callable[[], object]]] = {
+    "attack, 1 sample": partial(attack, 1),
+    "attack, 4 samples": partial(attack, 4),
+    "learning two words": learning,
+    "painting six pictures": painting,
+}
+
+
+def compare(model: LatentDiffusion, step: Callable[[], object], repeats: int) -> dict[str, tuple[float, float]]:
+    """Time over the time as it is, and peak of memory above what is held before the round, in MB, of each choice."""
+    seconds: dict[str, list[float]] = {name: [] for name in CHOICES}
+    megabytes: dict[str, list[float]] = {name: [] for name in CHOICES}
+    for number in range(repeats + 1):
+        for name, choice in CHOICES.items():
+            with choice(model):
+                before = settle()
+                start = clock()
+                step()
+                if number:  # the first round allocates, and compiles
+                    seconds[name].append(clock() - start)
+                    megabytes[name].append((peak() - before) / 1e6)
+    plain = seconds[AS_IS]
+    return {
+        name: (
+            statistics.median(mine / theirs for mine, theirs in zip(taken, plain, strict=True)),
+            statistics.median(megabytes[name]),
+        )
+        for name, taken in seconds.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for choices_MODEL.json and .md")
+    parser.add_argument("--model", choices=("atelier", "sd15"), default="atelier")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--work", nargs="+", choices=WORK, default=list(WORK))
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    if options.compile:
+        CHOICES["denoiser compiled"] = compiled
+    model = new_model(Case(options.model, 128 if options.model == "atelier" else 256, 0, "advdm", 1, 1))
+    found = {}
+    for work in options.work:
+        found[work] = compare(model, WORK[work](model), options.repeats)
+        print(work, {name: round(ratio, 3) for name, (ratio, _) in found[work].items()}, flush=True)
+    text = markdown_table(
+        ["choice", *(f"{work}: time, peak" for work in found)],
+        [[name, *(f"{found[w][name][0]:.2f}, {found[w][name][1]:.0f} MB" for w in found)] for name in CHOICES],
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = options.out / f"choices_{options.model}"
+    stem.with_suffix(".md").write_text(text + "\n")
+    stem.with_suffix(".json").write_text(json.dumps({"threads": torch.get_num_threads(), "found": found}, indent=1))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

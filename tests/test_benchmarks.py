@@ -1,0 +1,66 @@
+"""What the benchmarks compare is what they say, on the tiny model; nothing here measures time."""
+
+import numpy as np
+import pytest
+from torch.utils.flop_counter import FlopCounterMode
+
+from advdm.model import LatentDiffusion
+from advdm.protection import Settings, protect
+from benchmarks import choices, speed
+from benchmarks.objectives import attacked, fitting_steps
+from benchmarks.readme import filled
+from benchmarks.speed import ATTENTION, BASELINE, FRUGAL, Case, against, as_published, cases
+from tests.tiny import tiny_pipeline
+
+
+@pytest.mark.parametrize("name", (BASELINE, FRUGAL))
+def test_baseline_trains_the_denoiser_and_nothing_else(name):
+    """As in Mist, whose autoencoder and text encoder are frozen: a baseline must not be slower than it was."""
+    model = LatentDiffusion(tiny_pipeline(), "tiny")
+    sign = as_published(model, Case("tiny", 64, 64, name, 2, 1))()
+    assert sign.shape == (1, 3, 64, 64) and sign.abs().max() == 1
+    assert all(weight.grad is not None for weight in model.unet.parameters())
+    assert all(weight.grad is None for part in (model.vae, model.text_encoder) for weight in part.parameters())
+
+
+@pytest.mark.parametrize("model", ("atelier", "sd15"))
+def test_each_baseline_has_its_counterpart(model):
+    measured = [speed.Measured(case, 2.0 if case.objective == "advdm" else 5.0, 1, 1) for case in cases(model, 64, 1)]
+    for name in (BASELINE, FRUGAL):
+        assert "2.50 times as fast, 100% of" in against(name, measured)
+
+
+def test_attention_is_counted(tiny):
+    step = speed.ours(tiny, Case("tiny", 64, 64, "advdm", 1, 1))
+    counts = []
+    for formulas in ({}, ATTENTION):
+        with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+            step()
+        counts.append(counter.get_total_flops())
+    assert counts[1] > counts[0] > 0
+
+
+def test_choices_leave_the_model_as_it_was(tiny, painting):
+    before = protect(painting, tiny, steps=2, samples=3).levels
+    for name, choice in choices.CHOICES.items():
+        with choice(tiny):
+            protect(painting, tiny, steps=1)
+        assert np.array_equal(protect(painting, tiny, steps=2, samples=3).levels, before), name
+
+
+def test_a_stop_on_the_way_is_the_attack_of_that_length(tiny, painting):
+    found = attacked(painting, tiny, Settings(objective="sds"), {2, 4})
+    for steps, copy in found.items():
+        assert np.array_equal(copy.levels, protect(painting, tiny, objective="sds", steps=steps).levels)
+
+
+def test_equal_time():
+    assert fitting_steps({"advdm": 90.0, "mist": 100.0, "sds": 30.0}, 100) == {"advdm": 100, "mist": 90, "sds": 300}
+
+
+def test_tables_come_into_their_places(tmp_path):
+    (tmp_path / "a.md").write_text("| new |\n")
+    text = "<!-- a.md -->\nold\n<!-- end -->\n\n<!-- b.md -->\nkept\n<!-- end -->\n"
+    once = filled(text, tmp_path)
+    assert once == text.replace("old", "| new |")
+    assert filled(once, tmp_path) == once
