@@ -105,6 +105,6 @@ MEANINGS = {
     "textural": "Makes the model see another picture, a black and white pattern, in place of yours.",
     "mist": "Both at once: wrong about your painting, and seeing a pattern in it.",
     "sds": "Like advdm by a short cut that takes less time and memory.",
-    "sds_down": "Smooths your painting in the model's eyes, so that nothing of your manner is left to learn.",
+    "sds_down": "Makes your painting easier for the model; against edits of it, not against learning its style.",
 }
 """What each does for the painter."""
