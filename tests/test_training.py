@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from training.captions import (
     scene_caption,
     subject_in_title,
 )
-from training.classifier import NAMES, roughened, targets
+from training.classifier import NAMES, TREATMENTS, roughened, targets
 from training.denoiser import Captioned, new_tokenizer, starting_tokenizer, train
 from training.evaluate import (
     EPSILON,
@@ -302,6 +303,27 @@ def test_roughened_pictures_stay_pictures(levels: np.ndarray) -> None:
     assert min(picture.min() for picture in rough) >= 0
     assert max(picture.max() for picture in rough) <= 1
     assert not np.array_equal(rough[0], rough[1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_roughened_pictures_keep_their_colours(seed: int) -> None:
+    """What is mirrored is the picture, not red for blue: the judge must tell gold from blue."""
+    rng = np.random.default_rng(seed)
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0], red[..., 1] = 200, 60
+    seen = roughened(red, rng).mean((0, 1)) * 255
+    assert np.abs(seen - red[0, 0]).max() < 12
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+def test_a_treatment_changes_the_surface_and_keeps_the_colours(
+    treatment: Callable[..., np.ndarray], levels: np.ndarray
+) -> None:
+    picture = np.float32(levels[0]) / 255
+    seen = treatment(picture, np.random.default_rng(0))
+    assert seen.shape == picture.shape and seen.dtype == np.float32
+    assert np.abs(seen - picture).mean() > 0.001
+    assert np.abs((seen - picture).mean((0, 1))).max() < 0.01
 
 
 def test_targets_are_numbers_of_the_names() -> None:

@@ -3,8 +3,9 @@
     python -m training.classifier --painted DIR --out judge.pt
 
 It learns from the painter program's pictures and knows nothing of the model: EfficientNet-Lite0 of `advdm.judge`,
-tuned from its sixth block on, under three linear heads. Its pictures are shifted, mirrored, blurred and made noisy,
-so that it reads a decoder's pictures, which are softer than a painter's, as well as the painter's own.
+tuned from its sixth block on, under three linear heads. Its pictures are shifted, mirrored and treated in ways that
+leave their manner to be seen, so that it reads a decoder's pictures, whose surfaces are not quite a painter's, as well
+as the painter's own.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advdm.judge import load_network, stem
-from training.brushes import MANNERS
+from training.brushes import MANNERS, Array, Rng
 from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
 from training.pictures import VALIDATION, read_painted
 from training.scenes import PALETTES, Scene
@@ -66,17 +67,54 @@ def right(classifier: Classifier, pictures: Tensor, scenes: Sequence[Scene]) -> 
     return {name: float((chosen[name] == wanted[name]).float().mean()) for name in NAMES}
 
 
-def roughened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A shifted square of an (S, S, 3) uint8 picture, perhaps mirrored, blurred, noisy: float32 in 0..1."""
+def blurred(picture: Array, rng: Rng) -> Array:
+    return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.3))
+
+
+def sharpened(picture: Array, rng: Rng) -> Array:
+    soft = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.8, 2))
+    return picture + rng.uniform(0, 1.5) * (picture - soft)
+
+
+def displaced(picture: Array, rng: Rng) -> Array:
+    """Every place moved by about a pixel, neighbours alike."""
+    size, scale = len(picture), rng.uniform(1.5, 4)
+    shifts = [cv2.GaussianBlur(rng.normal(size=(size, size)), (0, 0), scale) for _ in range(2)]
+    # A blur of this scale divides the standard deviation of white noise by sqrt(4 pi) scale.
+    down, across = np.indices((size, size)) + rng.uniform(0, 1.2) * 3.54 * scale * np.stack(shifts)
+    return cv2.remap(picture, np.float32(across), np.float32(down), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+
+def coarsely_coded(picture: Array, rng: Rng) -> Array:
+    """Few numbers for each block of 8 x 8 pixels, which is what an autoencoder has too."""
+    levels = np.clip(picture * 255, 0, 255).astype(np.uint8)
+    _, code = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(8, 60))])
+    return cv2.imdecode(code, cv2.IMREAD_COLOR).astype(np.float32) / 255
+
+
+def grainy(picture: Array, rng: Rng) -> Array:
+    """Grain of a pixel or a few, in each colour by itself."""
+    scale = rng.uniform(0.4, 1.6)
+    grain = cv2.GaussianBlur(rng.normal(size=picture.shape), (0, 0), scale) * max(1.0, 3.54 * scale)
+    return picture + np.float32(rng.uniform(0, 10) / 255 * grain)
+
+
+TREATMENTS = (blurred, sharpened, displaced, coarsely_coded, grainy)
+"""What a decoder may do to a surface; none of them knows the model."""
+
+
+def roughened(picture: np.ndarray, rng: Rng) -> Array:
+    """A shifted square of an (S, S, 3) uint8 picture, perhaps mirrored, and some of TREATMENTS: float32 in 0..1."""
     size = len(picture)
     side = round(size * rng.uniform(0.88, 1))
     top, left = rng.integers(size - side + 1, size=2)
-    square = picture[top : top + side, left : left + side, :: rng.choice((1, -1))].astype(np.float32) / 255
+    square = picture[top : top + side, left : left + side].astype(np.float32) / 255
+    square = square[:, :: rng.choice((1, -1))]
     seen = cv2.resize(np.ascontiguousarray(square), (size, size), interpolation=cv2.INTER_LINEAR)
-    if rng.random() < 0.6:
-        seen = cv2.GaussianBlur(seen, (0, 0), rng.uniform(0.3, 1.3))
-    noise = rng.normal(0, rng.uniform(0, 6) / 255, seen.shape)
-    return np.clip(seen + noise, 0, 1).astype(np.float32)
+    for i in rng.permutation(len(TREATMENTS)):
+        if rng.random() < 0.4:
+            seen = TREATMENTS[i](seen, rng)
+    return np.clip(seen, 0, 1).astype(np.float32)
 
 
 def to_unit(levels: np.ndarray) -> Tensor:
