@@ -49,6 +49,7 @@ LAUNCH: dict[str, Any] = {
     "footer_links": ["api", "gradio", "settings"],
     "run_history": False,
     "enable_monitoring": False,
+    "state_session_capacity": 100,  # Gradio would keep a copy of the page for each of the last 10,000 visitors
     "share": os.getenv("GRADIO_SHARE", "").lower() in ("1", "true"),
 }
 

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -158,17 +159,19 @@ def find_paintings(paths: Iterable[StrPath]) -> list[Path]:
     _protected.png: a second run over the same folder must not protect the protected copies. A file that is
     named is always kept.
     """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        found |= dict.fromkeys(_pictures_in(path) if os.path.isdir(path) else [path])
-    return list(found)
+    found: dict[str, Path] = {}
+    for picture in chain.from_iterable(map(_pictures_at, map(Path, paths))):
+        found.setdefault(os.path.abspath(picture), picture)
+    return list(found.values())
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def _pictures_at(path: Path) -> list[Path]:
+    if not os.path.isdir(path):
+        return [path]
     try:
-        return sorted(path for path in folder.iterdir() if _is_picture(path))
+        return sorted(file for file in path.iterdir() if _is_picture(file))
     except OSError as e:
-        raise PaintingError(f"{shown(folder)} cannot be opened: {reason(e)}.") from e
+        raise PaintingError(f"{shown(path)} cannot be opened: {reason(e)}.") from e
 
 
 def _is_picture(path: Path) -> bool:
@@ -200,8 +203,10 @@ def _opened(path: StrPath) -> Iterator[ImageFile.ImageFile]:
 def _check_file(path: StrPath) -> None:
     if os.path.isdir(path):
         raise PaintingError("is a folder, not a picture")
-    if not os.path.isfile(path):  # nor a pipe, which would keep us waiting
+    if not os.path.exists(path):
         raise PaintingError("cannot be found")
+    if not os.path.isfile(path):  # a pipe would keep us waiting
+        raise PaintingError("is not a file")
     if os.path.getsize(path) == 0:
         raise PaintingError("is empty")
 

@@ -350,5 +350,17 @@ def test_bad_file_says_its_sentence_on_the_other_tab_too(visit: Visit) -> None:
     expect(visit.page.get_by_role("button", name="Train both imitators")).to_be_visible()
     broken = {"name": "broken.png", "mimeType": "image/png", "buffer": HARVEST.read_bytes()[:2000]}
     visit.page.locator("input[type=file]").nth(1).set_input_files(broken)  # the first is of the other tab
-    expect(visit.page.get_by_text("broken.png is damaged or incomplete").first).to_be_visible()
     expect(visit.page.get_by_label("Progress")).to_have_value(re.compile("^Not taken; the message"))
+    visit.page.wait_for_timeout(1500)
+    expect(visit.page.get_by_text("broken.png is damaged or incomplete")).to_have_count(1)
+
+
+def test_the_mimicry_tab_says_what_is_missing(visit: Visit) -> None:
+    visit.page.get_by_role("tab", name="Mimicry").click()
+    progress = visit.page.get_by_label("Progress")
+    expect(progress).to_have_value("Choose an original and its protected copy.")
+    visit.page.locator("input[type=file]").nth(1).set_input_files(HARVEST)
+    visit.page.locator("input[type=file]").nth(1).set_input_files(HARVEST)  # of the copy: the original's has gone
+    expect(progress).to_have_value("Ready.")
+    visit.page.get_by_role("button", name="Clear").first.click()
+    expect(progress).to_have_value("Choose an original and its protected copy.")

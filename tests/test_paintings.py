@@ -484,7 +484,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     assert "is a folder" in refusal(tmp_path)
     assert "cannot be found" in refusal(tmp_path / "missing.png")
-    assert "cannot be found" in refusal(pipe)  # and does not wait for somebody to write into it
+    assert "is not a file" in refusal(pipe)  # and does not wait for somebody to write into it
     assert "cannot be found" in refusal("nul\0l.png")
     assert "cannot be found" in refusal("")
 
@@ -867,7 +867,7 @@ def test_reading_makes_no_wide_copies(save: Callable[..., Path]) -> None:
 # Finding
 
 
-def test_folders_give_their_pictures_and_files_stay_as_named(tmp_path: Path) -> None:
+def test_folders_give_their_pictures_and_files_stay_as_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [
         "b.JPG", "a.png", "c.jpeg", "d.WebP", "e.tif", "f.TIFF", "g.bmp", "h.jfif",
         ".hidden.png", "._a.png", "notes.txt", "noextension", "a_protected.png", "b_Protected.PNG", "report.json",
@@ -880,6 +880,8 @@ def test_folders_give_their_pictures_and_files_stay_as_named(tmp_path: Path) -> 
     named = [tmp_path / name for name in ("notes.txt", "a_protected.png", ".hidden.png", "missing.png", "b.JPG")]
     assert find_paintings(named) == named
     assert find_paintings([tmp_path / "b.JPG", tmp_path]) == [inside[1], inside[0], *inside[2:]]  # none twice
+    monkeypatch.chdir(tmp_path)
+    assert find_paintings(["b.JPG", tmp_path / "b.JPG", "inner.png/../b.JPG"]) == [Path("b.JPG")]
     assert find_paintings([tmp_path / "inner.png"]) == [tmp_path / "inner.png" / "deep.png"]
     assert find_paintings([tmp_path / ("a" * 300)]) == [tmp_path / ("a" * 300)]
     assert find_paintings([]) == []

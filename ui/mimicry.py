@@ -308,8 +308,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
     numbers_in = [steps, prompts, count]
     gr.on(None, cost, numbers_in, price, **QUIET)  # at the start, and when a number changes
     take.click(use_pair, pair, [original, protected, progress], **QUIET)
-    # Not `change` alone, which a gallery leaves out when it was empty before.
-    changes = [event for side in (original, protected) for event in (side.upload, side.delete, side.change)]
+    changes = [event for side in (original, protected) for event in (side.change, side.delete)]
     look = gr.on(changes, ready_line, [original, protected], progress, trigger_mode="always_last", **WATCHED)
     look.failure(lambda: NOT_TAKEN, None, progress, **QUIET)
     inputs = [original, protected, steps, vectors, prompts, count, seed]

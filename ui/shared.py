@@ -1,12 +1,13 @@
 """What every tab needs: the model, files for the page, and a way to stop."""
 
+import ctypes
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def run_folder() -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Return to the system what a run has freed: glibc keeps it in a heap of each thread, some 45 MB more each round
+    of twenty visitors."""
+    with suppress(OSError, AttributeError):  # another system, another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def stop_flag(request: gr.Request) -> Path:
