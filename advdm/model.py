@@ -78,6 +78,7 @@ class LatentDiffusion:
         self.dtype: torch.dtype = self.unet.dtype
         for module in (self.vae, self.unet, self.text_encoder):
             module.requires_grad_(False).eval()
+        self.vae.to(memory_format=torch.channels_last)  # the faster one, see benchmarks/README.md
         self.prediction_type: str = self.pipeline.scheduler.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):
             raise ModelError(

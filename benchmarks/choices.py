@@ -43,10 +43,12 @@ def classic_attention(model: LatentDiffusion) -> Iterator[None]:
 
 
 @contextmanager
-def channels_last(part: str, model: LatentDiffusion) -> Iterator[None]:
-    getattr(model, part).to(memory_format=torch.channels_last)
+def memory_format(part: str, other: torch.memory_format, model: LatentDiffusion) -> Iterator[None]:
+    """The other of the two: the denoiser is contiguous as it is, the autoencoder channels_last."""
+    as_is = {"unet": torch.contiguous_format, "vae": torch.channels_last}
+    getattr(model, part).to(memory_format=other)
     yield
-    getattr(model, part).to(memory_format=torch.contiguous_format)
+    getattr(model, part).to(memory_format=as_is[part])
 
 
 @contextmanager
@@ -89,8 +91,8 @@ def compiled(model: LatentDiffusion) -> Iterator[None]:
 CHOICES: dict[str, Choice] = {
     AS_IS: lambda model: nullcontext(),
     "classic attention": classic_attention,
-    "denoiser channels_last": partial(channels_last, "unet"),
-    "autoencoder channels_last": partial(channels_last, "vae"),
+    "denoiser channels_last": partial(memory_format, "unet", torch.channels_last),
+    "autoencoder contiguous": partial(memory_format, "vae", torch.contiguous_format),
     "denoiser in bfloat16": bfloat16,
     "denoiser checkpointed": checkpointed,
     "1 sample at a time": partial(at_once, 1),
@@ -123,12 +125,14 @@ WORK: dict[str, Callable[[LatentDiffusion], Callable[[], object]]] = {
 }
 
 
-def compare(model: LatentDiffusion, step: Callable[[], object], repeats: int) -> dict[str, tuple[float, float]]:
+def compare(
+    model: LatentDiffusion, choices: dict[str, Choice], step: Callable[[], object], repeats: int
+) -> dict[str, tuple[float, float]]:
     """Time over the time as it is, and peak of memory above what is held before the round, in MB, of each choice."""
-    seconds: dict[str, list[float]] = {name: [] for name in CHOICES}
-    megabytes: dict[str, list[float]] = {name: [] for name in CHOICES}
+    seconds: dict[str, list[float]] = {name: [] for name in choices}
+    megabytes: dict[str, list[float]] = {name: [] for name in choices}
     for number in range(repeats + 1):
-        for name, choice in CHOICES.items():
+        for name, choice in choices.items():
             with choice(model):
                 before = settle()
                 start = clock()
@@ -152,18 +156,20 @@ def main() -> None:
     parser.add_argument("--model", choices=("atelier", "sd15"), default="atelier")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--work", nargs="+", choices=WORK, default=list(WORK))
+    parser.add_argument("--choices", nargs="+", choices=[*CHOICES][1:], help="only these")
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
+    choices = {name: CHOICES[name] for name in (AS_IS, *(options.choices or [*CHOICES][1:]))}
     if options.compile:
-        CHOICES["denoiser compiled"] = compiled
+        choices["denoiser compiled"] = compiled
     model = new_model(Case(options.model, 128 if options.model == "atelier" else 256, 0, "advdm", 1, 1))
     found = {}
     for work in options.work:
-        found[work] = compare(model, WORK[work](model), options.repeats)
+        found[work] = compare(model, choices, WORK[work](model), options.repeats)
         print(work, {name: round(ratio, 3) for name, (ratio, _) in found[work].items()}, flush=True)
     text = markdown_table(
         ["choice", *(f"{work}: time, peak" for work in found)],
-        [[name, *(f"{found[w][name][0]:.2f}, {found[w][name][1]:.0f} MB" for w in found)] for name in CHOICES],
+        [[name, *(f"{found[w][name][0]:.2f}, {found[w][name][1]:.0f} MB" for w in found)] for name in choices],
     )
     options.out.mkdir(parents=True, exist_ok=True)
     stem = options.out / f"choices_{options.model}"
