@@ -198,7 +198,15 @@ class TestSpace:
 
     def test_words_fit_a_visitor_without_account(self, tab: ModuleType) -> None:
         for steps, samples in tab.EFFORTS.values():
-            assert tab.gpu_seconds("", Settings(steps=steps, samples=samples), "", "") <= tab.ANONYMOUS_SECONDS
+            assert tab.gpu_seconds(HARVEST, Settings(steps=steps, samples=samples), "", "") <= tab.ANONYMOUS_SECONDS
+
+    def test_a_large_painting_gets_longer_but_is_never_refused_for_it(self, tab: ModuleType, tmp_path: Path) -> None:
+        large = tmp_path / "large.png"
+        Image.new("L", (8000, 6000)).save(large)
+        asked = [[tab.gpu_seconds(f, Settings(steps=n), "", "") for f in (HARVEST, large)] for n in (25, 320, 500)]
+        assert asked[0][0] + 20 < asked[0][1] < tab.ANONYMOUS_SECONDS
+        assert asked[1][0] < asked[1][1] == tab.ANONYMOUS_SECONDS
+        assert asked[2][0] == asked[2][1] > tab.ANONYMOUS_SECONDS  # `cost` has said so
 
     def test_longer_runs_say_so_first(self, tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tab, "ON_ZERO", True)

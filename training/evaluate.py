@@ -49,7 +49,7 @@ FRESH_SEED = 1_000_003
 BATCH = 16
 EPSILON, STRIDE, STEPS = 8, 2, 25
 """The attacks of the sensitivity table: bound and step in 8-bit levels, number of sign steps."""
-GUIDANCE = 3.0
+GUIDANCE = MimicrySettings().guidance
 PAINTING_SIZE = 256
 ROUGH = ("thick impasto", "dry brush", "layered brushwork", "short strokes", "swirling strokes")
 """Manners with a surface like that of real paintings."""
@@ -326,38 +326,44 @@ def frechet(material: Material) -> list[Figure]:
     return figures
 
 
+def nearer(kind: str, distances: np.ndarray, least: float = -math.inf) -> list[Figure]:
+    """What imitators learned from originals; distances (paintings, 2 or more) start with never saw it and original."""
+    unseen, original = distances[:, :2].T
+    return [
+        Figure(f"nearer on, of {len(distances)}, {kind}", float((original < unseen).sum()), low=least),
+        Figure(f"style distance, prompt only, {kind}", float(unseen.mean())),
+        Figure(f"style distance, learned from the original, {kind}", float(original.mean())),
+    ]
+
+
 def inversion(material: Material) -> list[Figure]:
-    """On how many paintings an imitator who learned from the painting comes nearer than one who never saw it."""
-    held_out = painted_paintings(held_out_scenes(20))
-    figures = []
-    for kind, paintings, least in (("held-out", held_out, 18), ("Van Gogh", material.van_gogh_paintings, 7)):
-        distances = np.array([imitators_distances(material, painting, [painting]) for painting in paintings])
-        unseen, original = distances.T
-        figures.append(Figure(f"nearer on, of {len(paintings)}, {kind}", float((original < unseen).sum()), low=least))
-        figures.append(Figure(f"style distance, prompt only, {kind}", float(unseen.mean())))
-        figures.append(Figure(f"style distance, learned from the original, {kind}", float(original.mean())))
-    return figures
+    """On how many held-out pictures an imitator who learned from them comes nearer than one who never saw them."""
+    paintings = painted_paintings(held_out_scenes(20))
+    distances = np.array([imitators_distances(material, painting, [painting]) for painting in paintings])
+    return nearer("held-out", distances, least=18)
 
 
 def imitations(material: Material) -> list[Figure]:
     """The quick table: 0 never saw the painting, 100 learned from the original; ratios of mean style distances."""
     fresh = painted_paintings(material.fresh.scenes[:8])
     figures = []
-    for kind, paintings, most in (("fresh", fresh, 20), ("Van Gogh", material.van_gogh_paintings, 60)):
-        distances = []
+    for kind, paintings, most, least in (
+        ("fresh", fresh, 20, -math.inf),
+        ("Van Gogh", material.van_gogh_paintings, 60, 7),
+    ):
+        rows = []
         for painting in paintings:
             protected = replace(painting, levels=protect(painting, material.model, epsilon=EPSILON).levels)
-            copies = (painting, with_noise(painting), protected)
-            distances.append(imitators_distances(material, painting, copies))
-        unseen, original, random, advdm = np.mean(distances, axis=0).tolist()
+            rows.append(imitators_distances(material, painting, (painting, with_noise(painting), protected)))
+        distances = np.array(rows)
+        unseen, original, random, advdm = distances.mean(0).tolist()
         for name, distance, low, high in (
             ("random noise", random, 90, math.inf),
             (f"AdvDM {EPSILON}", advdm, -math.inf, most),
         ):
             share = imitation(unseen, original, distance)
             figures.append(Figure(f"imitation, {kind}, {name}", math.nan if share is None else share, low, high))
-        figures.append(Figure(f"style distance, prompt only, {kind}", unseen))
-        figures.append(Figure(f"style distance, learned from the original, {kind}", original))
+        figures += nearer(kind, distances, least)
     return figures
 
 

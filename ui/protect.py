@@ -42,8 +42,9 @@ SMOOTHING = 10
 """Steps that each point of the loss curve averages."""
 AMPLIFIED = 10
 """How many times the change is enlarged to be seen."""
-PASS_SECONDS, FILES_SECONDS = 0.08, 15
-"""Generous guesses for ZeroGPU: one pass of one picture through Stable Diffusion, and all reading and writing."""
+PASS_SECONDS, FILES_SECONDS, MEGAPIXEL_SECONDS = 0.08, 15, 0.5
+"""Generous guesses for ZeroGPU: one pass of one picture through Stable Diffusion, all reading and writing, and what a
+large painting adds to that."""
 EXAMPLES = [str(path) for path in sorted(Path(__file__).parents[1].glob("examples/*.webp"))]
 
 WELCOME = """### How it works
@@ -75,8 +76,18 @@ def passes(steps: float, samples: float) -> float:
 
 
 def gpu_seconds(painting: str, settings: Settings, folder: str, stop: str) -> int:
-    """What one attack asks of ZeroGPU; takes what `attack` takes."""
-    return FILES_SECONDS + round(PASS_SECONDS * passes(settings.steps, settings.samples))
+    """What one attack asks of ZeroGPU; takes what `attack` takes.
+
+    The size of a painting asks for no more than everybody is admitted for: `cost` cannot say so before.
+    """
+    with Image.open(painting) as image:
+        megapixels = image.width * image.height / 1e6
+    seconds = zero_seconds(settings.steps, settings.samples)
+    return max(seconds, min(seconds + round(MEGAPIXEL_SECONDS * megapixels), ANONYMOUS_SECONDS))
+
+
+def zero_seconds(steps: float, samples: float) -> int:
+    return FILES_SECONDS + round(PASS_SECONDS * passes(steps, samples))
 
 
 @dataclass(frozen=True)
@@ -283,7 +294,7 @@ def word_for(value: object, words: dict[str, Any]) -> str | None:
 
 def cost(steps: float, samples: float) -> str:
     """The steps, and how long they take where that is known."""
-    if ON_ZERO and FILES_SECONDS + PASS_SECONDS * passes(steps, samples) > ANONYMOUS_SECONDS:
+    if ON_ZERO and zero_seconds(steps, samples) > ANONYMOUS_SECONDS:
         return f"{steps} steps: sign in to Hugging Face first, without an account they are too many here."
     if PACE.seconds is None:
         return f"{steps} steps."
