@@ -265,7 +265,8 @@ def main() -> None:
     real = captioned_views(pictures, autoencoder, options.work / "real_latents.pt", options.seed)
     tokenizer = starting_tokenizer(options.start)
     model = train(painted, real, tokenizer, options)
-    autoencoder.register_to_config(_name_or_path="")  # else the folder of this machine is written down
+    for part in (autoencoder, model.unet):
+        part.register_to_config(_name_or_path="")  # else the folder of this machine is written down
     pipeline = new_pipeline(autoencoder, tokenizer, model.text_encoder, model.unet)
     # Half the size on disk; not the text encoder, which transformers would load in the type it was saved in.
     pipeline.unet.half()
