@@ -41,10 +41,10 @@ MOVED = {
     "stabilityai/stable-diffusion-2-1": "sd21",
 }
 """Ids that have left the hub, and the short name of the copy that lives on."""
-AT_ONCE, AT_ONCE_ON_CPU = 5_242_880, 327_680
+AT_ONCE, AT_ONCE_ON_CPU = 5_242_880, 655_360
 """Numbers in the denoiser's first feature maps that go through it together: on a card 4 samples of Stable Diffusion at
-512 px, on a CPU 20 of atelier but only 1 of Stable Diffusion at 256 px or more. A large picture keeps a CPU busy by
-itself, more of them multiply the memory, and a CPU that runs out of memory kills the process."""
+512 px, on a CPU 40 of atelier but only 2 of Stable Diffusion at 256 px and 1 at 512. A large picture keeps a CPU busy
+by itself, more of them multiply the memory, and a CPU that runs out of memory kills the process."""
 
 
 @dataclass(frozen=True, eq=False)
