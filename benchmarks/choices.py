@@ -156,10 +156,10 @@ def main() -> None:
     parser.add_argument("--model", choices=("atelier", "sd15"), default="atelier")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--work", nargs="+", choices=WORK, default=list(WORK))
-    parser.add_argument("--choices", nargs="+", choices=[*CHOICES][1:], help="only these")
+    parser.add_argument("--choices", nargs="+", choices=CHOICES, default=list(CHOICES), help="only these")
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
-    choices = {name: CHOICES[name] for name in (AS_IS, *(options.choices or [*CHOICES][1:]))}
+    choices = {name: choice for name, choice in CHOICES.items() if name in (AS_IS, *options.choices)}
     if options.compile:
         choices["denoiser compiled"] = compiled
     model = new_model(Case(options.model, 128 if options.model == "atelier" else 256, 0, "advdm", 1, 1))

@@ -192,6 +192,26 @@ class TestHandler:
             run(tab, None)
 
 
+def test_every_run_gives_its_memory_back(tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(tab.shared, "give_back_memory", lambda: given.append("back"))
+    with tab.shared.run_folder():
+        pass
+    with pytest.raises(KeyError), tab.shared.run_folder():
+        raise KeyError
+    assert given == ["back", "back"]
+
+
+def test_memory_is_given_back_or_the_system_has_no_such_thing(tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    tab.shared.give_back_memory()
+
+    def missing(name: str) -> None:
+        raise OSError
+
+    monkeypatch.setattr(tab.shared.ctypes, "CDLL", missing)
+    tab.shared.give_back_memory()
+
+
 class TestSpace:
     def test_duration_takes_what_attack_takes(self, tab: ModuleType) -> None:
         assert inspect.signature(tab.gpu_seconds).parameters == inspect.signature(tab.attack).parameters

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advdm.judge import load_network, stem
-from training.brushes import MANNERS, Array, Rng
+from training.brushes import MANNERS, Array, Rng, blur
 from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
 from training.pictures import VALIDATION, read_painted
 from training.scenes import PALETTES, Scene
@@ -68,20 +68,24 @@ def right(classifier: Classifier, pictures: Tensor, scenes: Sequence[Scene]) -> 
 
 
 def blurred(picture: Array, rng: Rng) -> Array:
-    return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.3))
+    return blur(picture, rng.uniform(0.3, 1.3))
 
 
 def sharpened(picture: Array, rng: Rng) -> Array:
-    soft = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.8, 2))
+    soft = blur(picture, rng.uniform(0.8, 2))
     return picture + rng.uniform(0, 1.5) * (picture - soft)
+
+
+def smooth_noise(shape: tuple[int, ...], scale: float, rng: Rng) -> Array:
+    """Gaussian noise blurred by `scale` pixels, of standard deviation one: a blur divides it by sqrt(4 pi) scale."""
+    return blur(rng.normal(size=shape), scale) * max(1.0, 3.54 * scale)
 
 
 def displaced(picture: Array, rng: Rng) -> Array:
     """Every place moved by about a pixel, neighbours alike."""
-    size, scale = len(picture), rng.uniform(1.5, 4)
-    shifts = [cv2.GaussianBlur(rng.normal(size=(size, size)), (0, 0), scale) for _ in range(2)]
-    # A blur of this scale divides the standard deviation of white noise by sqrt(4 pi) scale.
-    down, across = np.indices((size, size)) + rng.uniform(0, 1.2) * 3.54 * scale * np.stack(shifts)
+    shape, scale = picture.shape[:2], rng.uniform(1.5, 4)
+    shifts = [smooth_noise(shape, scale, rng) for _ in range(2)]
+    down, across = np.indices(shape) + rng.uniform(0, 1.2) * np.stack(shifts)
     return cv2.remap(picture, np.float32(across), np.float32(down), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
@@ -94,8 +98,7 @@ def coarsely_coded(picture: Array, rng: Rng) -> Array:
 
 def grainy(picture: Array, rng: Rng) -> Array:
     """Grain of a pixel or a few, in each colour by itself."""
-    scale = rng.uniform(0.4, 1.6)
-    grain = cv2.GaussianBlur(rng.normal(size=picture.shape), (0, 0), scale) * max(1.0, 3.54 * scale)
+    grain = smooth_noise(picture.shape, rng.uniform(0.4, 1.6), rng)
     return picture + np.float32(rng.uniform(0, 10) / 255 * grain)
 
 
