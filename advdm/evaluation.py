@@ -22,16 +22,15 @@ from advdm.mimicry import (
     imitate_side_by_side,
     imitation,
     mimicry_steps,
-    pixels_of,
     reference,
     style_distances,
 )
 from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.protection import LEVELS, PROMPT, Settings, protection_steps
+from advdm.protection import PROMPT, Settings, protection_steps
 from advdm.settings import whole
 from advdm.tables import ORIGINAL, RANDOM, UNSEEN, Row, Side
-from advdm.views import whole_view
+from advdm.views import LEVELS, whole_view
 
 Tick = Callable[[], object]
 """What is called after each step."""
@@ -158,7 +157,7 @@ def measure(
     judge: Judge,
 ) -> list[Row]:
     """One row of numbers a side; the judge compares with the paintings as the model can paint them."""
-    wanted = reference(model, [pixels_of(painting) for painting in paintings], seed)
+    wanted = reference(model, paintings, seed)
     known = judge.embedding(wanted)
     distances = dict(zip(pictures, style_distances(judge, wanted, list(pictures.values())), strict=True))
     rows = []
@@ -192,7 +191,7 @@ def noise_error(painting: Painting, model: LatentDiffusion) -> float:
     generator = torch.Generator().manual_seed(DRAW_SEED)
     width, height = painting.size
     view = whole_view(height, width, model.size, model.factor)
-    mean_latent = model.encode(view.look(pixels_of(painting)).to(model.device)).mean
+    mean_latent = model.encode(view.see(painting.levels, model.device)).mean
     timesteps = torch.randint(model.timesteps, (DRAWS,), generator=generator)
     noise = torch.randn((DRAWS, *mean_latent.shape[1:]), generator=generator)
     embedding = model.embed(PROMPT)

@@ -1,13 +1,16 @@
 """Textual inversion (Gal et al. 2022): learn one word from pictures, with nothing else changed.
 
-The recipe is that of the diffusers example. The word's vectors are a small parameter of their own, appended to
+As in the diffusers example nothing but the word learns. Its vectors are a small parameter of their own, appended to
 the frozen token table for the length of one call, so that no other embedding can move and the model that was
-handed in is never touched. Several words are learned side by side in one batch from the same timesteps, noise,
-crops and templates: what differs between them is only what they were shown.
+handed in is never touched. Unlike there it learns in seconds: 200 steps instead of thousands, at a ten times larger
+learning rate (settled on atelier), without weight decay, from crops that are encoded once. Several words are learned
+side by side in one batch from the same timesteps, noise, crops and templates: what differs between them is only what
+they were shown.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -18,8 +21,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from advdm.errors import ModelError, SettingsError
-from advdm.files import atomic_path, shown
+from advdm.files import atomic_path, clean, shown
 from advdm.model import LatentDiffusion, Posterior
+from advdm.paintings import Painting
+from advdm.precision import finite_gradient
 from advdm.settings import whole, within
 from advdm.views import square_view
 
@@ -93,21 +98,22 @@ class InversionStep:
 
 
 def invert(
-    model: LatentDiffusion, picture_sets: Sequence[Sequence[Tensor]], settings: InversionSettings
+    model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: InversionSettings
 ) -> Iterator[InversionStep]:
-    """Learn one word from each set of pictures, (1, 3, H, W) float32 in [0, 1] of any size, one step at a time.
+    """Learn one word from each side's paintings, of any size, one step at a time.
 
-    Equal sets give equal words. Raises SettingsError when the initializer is not one token of the model.
+    Equal sides give equal words. Raises SettingsError when the initializer is not one token of the model.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     with model.enough_memory():
-        posteriors = [encode_views(model, pictures, settings.seed) for pictures in picture_sets]
+        posteriors = [encode_views(model, paintings, settings.seed) for paintings in sides]
     start = initial_vectors(model, settings)
-    vectors = start.repeat(len(picture_sets), 1).requires_grad_()
+    vectors = start.repeat(len(sides), 1).requires_grad_()
     optimizer = torch.optim.AdamW([vectors], lr=settings.learning_rate, weight_decay=0)
     for number in range(1, settings.steps + 1):
+        learn = partial(_word_gradients, model, posteriors, vectors, settings, generator)
         with model.enough_memory():
-            losses, vectors.grad = _word_gradients(model, posteriors, vectors, settings, generator)
+            losses, vectors.grad = finite_gradient(model, generator, learn)
         optimizer.step()
         learned = vectors.detach().clone().split(settings.vectors)
         words = tuple(Word(f"<word-{i}>", part) for i, part in enumerate(learned))
@@ -137,20 +143,22 @@ def _word_gradients(
     embedding = embed_words(model, prompts, vectors.split(settings.vectors))
     errors = model.noise_error(latents, timesteps.repeat(count), noise.repeat(count, 1, 1, 1), embedding)
     losses = errors.reshape(count, batch).mean(1)
-    (gradient,) = torch.autograd.grad(losses.sum(), vectors)
-    return losses.detach(), gradient
+    # As in `objectives.advdm`: the gradient of a mean over so many numbers is too small for half precision.
+    numbers = batch * latents[0].numel()
+    (gradient,) = torch.autograd.grad(numbers * losses.sum(), vectors)
+    return losses.detach(), gradient / numbers
 
 
 @torch.no_grad()
-def encode_views(model: LatentDiffusion, pictures: Sequence[Tensor], seed: int) -> Posterior:
-    """Posteriors of VIEWS random square crops, half of them mirrored, taken in turn from the pictures."""
+def encode_views(model: LatentDiffusion, paintings: Sequence[Painting], seed: int) -> Posterior:
+    """Posteriors of VIEWS random square crops, half of them mirrored, taken in turn from the paintings."""
     generator = torch.Generator().manual_seed(seed)
     posteriors = []
     for i in range(VIEWS):
-        picture = pictures[i % len(pictures)]
-        height, width = picture.shape[-2:]
+        painting = paintings[i % len(paintings)]
+        width, height = painting.size
         view = square_view(height, width, model.size, generator)
-        posteriors.append(model.encode(view.look(view.crop(picture).to(model.device))))
+        posteriors.append(model.encode(view.see(painting.levels, model.device)))
     return Posterior(torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors]))
 
 
@@ -183,10 +191,18 @@ def embed_words(model: LatentDiffusion, prompts: Sequence[str], words: Sequence[
 
 
 def prompt_tokens(model: LatentDiffusion, prompt: str, word: Sequence[int]) -> list[int]:
-    """Token ids of a prompt with the ids `word` for its {}, between start and end, padded to the model's length."""
+    """Token ids of a prompt with the ids `word` for its {}, between start and end, padded to the model's length.
+
+    What is longer is cut. Raises SettingsError where that would cut the word.
+    """
     tokenizer = model.pipeline.tokenizer
     before, *after = (tokenizer(part, add_special_tokens=False).input_ids for part in prompt.split("{}"))
     inner = [*before, *(token for part in after for token in (*word, *part))]
     length = tokenizer.model_max_length
+    if after and len(before) + len(word) > length - 2:
+        raise SettingsError(
+            f"The prompt '{clean(prompt)}' is too long: its word must come within the first {length - 2} tokens that "
+            f"'{clean(model.name)}' reads, and {len(before)} come before it."
+        )
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     return [start, *inner[: length - 2], end, *[tokenizer.pad_token_id] * (length - 2 - len(inner))]

@@ -49,6 +49,8 @@ PERCEPTUAL_LAYERS = (2, 4, 7, 10)
 """Those whose output a perceptual distance compares: from fine texture at 1/4 of the size to 112 maps at 1/16."""
 LEAST_SIDE = 32
 """Pixels that the network needs each way."""
+STYLE_SIZE = 128
+"""The side in pixels that the table above was made at: pictures of a larger model are judged there too."""
 EMBEDDING_SIZE = 224
 """The side in pixels that the network was trained at."""
 BATCH = 16
@@ -61,7 +63,7 @@ class Judge:
         self.network = load_network().requires_grad_(False)
 
     def style(self, pictures: Tensor) -> Tensor:
-        """Unit vectors (N, 4060) that say how pictures are painted; H and W multiples of 32, best at 128 px.
+        """Unit vectors (N, 4060) that say how pictures are painted, which are resized to 128 px.
 
         Palette and brushwork as correlations of features, wherever in the picture they are (Gatys et al. 2016).
         """
@@ -91,13 +93,12 @@ class Judge:
         return kept
 
     def _style(self, pictures: Tensor) -> Tensor:
-        parts = [root_gram(maps) for maps in self.maps(pictures, STYLE_LAYERS)]
+        parts = [root_gram(maps) for maps in self.maps(resized(pictures, STYLE_SIZE), STYLE_LAYERS)]
         return F.normalize(torch.cat(parts, dim=1))
 
     def _embedding(self, pictures: Tensor) -> Tensor:
-        size = (EMBEDDING_SIZE, EMBEDDING_SIZE)
-        resized = F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(0, 1)
-        embedding: Tensor = self.network.extract_features(normalised(resized)).mean((2, 3))
+        features: Tensor = self.network.extract_features(normalised(resized(pictures, EMBEDDING_SIZE)))
+        embedding = features.mean((2, 3))
         return embedding
 
 
@@ -119,6 +120,11 @@ def stem(network: Any, pictures: Tensor) -> Tensor:
     """The input of the first block, (N, 32, H/2, W/2), of pictures in [0, 1]."""
     x: Tensor = network._swish(network._bn0(network._conv_stem(normalised(pictures))))
     return x
+
+
+def resized(pictures: Tensor, side: int) -> Tensor:
+    """Pictures (N, 3, H, W) in [0, 1] as (N, 3, side, side)."""
+    return F.interpolate(pictures, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def normalised(pictures: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from advdm.inversion import InversionSettings, InversionStep, Word, embed_words, invert
+from advdm.inversion import InversionSettings, InversionStep, Word, embed_words, invert, prompt_tokens
 from advdm.judge import Judge, style_distance
 from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
@@ -83,16 +83,16 @@ class Verdict:
     sentence: str
 
 
-def pixels_of(painting: Painting) -> Tensor:
-    """(1, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(painting.levels).permute(2, 0, 1)[None].float() / 255
-
-
 def mimicry_steps(
     model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: MimicrySettings
 ) -> Iterator[InversionStep]:
-    """Learn one word a side, side by side in one batch, from one or several pictures each."""
-    yield from invert(model, [[pixels_of(painting) for painting in side] for side in sides], settings.inversion)
+    """Learn one word a side, side by side in one batch, from one or several paintings each.
+
+    Raises SettingsError, before it learns, where a prompt leaves no room for the word.
+    """
+    for prompt in settings.prompts:
+        prompt_tokens(model, prompt, range(settings.inversion.vectors))
+    yield from invert(model, sides, settings.inversion)
 
 
 def imitate(model: LatentDiffusion, word: Word, settings: MimicrySettings) -> Tensor:
@@ -150,11 +150,11 @@ def middle_square(painting: Painting, size: int) -> Tensor:
     width, height = painting.size
     side = min(width, height)
     view = View((height - side) // 2, (width - side) // 2, side, side, (size, size))
-    return view.look(view.crop(pixels_of(painting)))
+    return view.see(painting.levels)
 
 
 @torch.no_grad()
-def reference(model: LatentDiffusion, paintings: Sequence[Tensor], seed: int = 0) -> Tensor:
+def reference(model: LatentDiffusion, paintings: Sequence[Painting], seed: int = 0) -> Tensor:
     """The paintings as the model can paint them: square views, encoded and decoded, (n, 3, size, size).
 
     Against the raw painting any blurry model's pictures lie far off in fine texture, and added noise would bring
@@ -163,10 +163,10 @@ def reference(model: LatentDiffusion, paintings: Sequence[Tensor], seed: int = 0
     generator = torch.Generator().manual_seed(seed)
     views = []
     for i in range(max(REFERENCE_VIEWS, len(paintings))):
-        painting = paintings[i % len(paintings)].to(model.device)
-        height, width = painting.shape[-2:]
+        painting = paintings[i % len(paintings)]
+        width, height = painting.size
         view = square_view(height, width, model.size, generator)
-        views.append(model.reconstruct(view.look(view.crop(painting))))
+        views.append(model.reconstruct(view.see(painting.levels, model.device)))
     return torch.cat(views)
 
 

@@ -70,10 +70,11 @@ class LatentDiffusion:
 
     def __init__(self, pipeline: Any, name: str, device: str = "cpu") -> None:
         self.pipeline = pipeline
-        self.pipeline.to(device)
-        self.pipeline.set_progress_bar_config(disable=True)
         self.name = name
         self.device = torch.device(device)
+        with self.enough_memory():
+            self.pipeline.to(device)
+        self.pipeline.set_progress_bar_config(disable=True)
         self.vae, self.unet, self.text_encoder = self.pipeline.vae, self.pipeline.unet, self.pipeline.text_encoder
         self.dtype: torch.dtype = self.unet.dtype
         for module in (self.vae, self.unet, self.text_encoder):
@@ -159,7 +160,8 @@ class LatentDiffusion:
         guidance: float = 3.0,
     ) -> Tensor:
         """Image to image (SDEdit, Meng et al. 2022): noise (N, 3, H, W) pixels to `strength` in (0, 1], and denoise."""
-        pipeline: Any = StableDiffusionImg2ImgPipeline.from_pipe(self.pipeline)
+        # Without its dtype the new pipeline would turn the weights, which the two share, into float32.
+        pipeline: Any = StableDiffusionImg2ImgPipeline.from_pipe(self.pipeline, dtype=self.dtype)
         pipeline.set_progress_bar_config(disable=True)
         guided = self._guided(embedding, seeds, steps, guidance)
         with self.enough_memory():
@@ -241,9 +243,12 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
 
 
 def choose_device(device: str | None = None) -> str:
-    """ "cuda" or "mps" where there is one, else "cpu"; an explicit choice is checked. Raises ModelError."""
+    """ "cuda" where there is one, else "cpu"; an explicit choice is checked. Raises ModelError.
+
+    "mps" only on request: nobody has tried the attack there yet.
+    """
     device = device or os.environ.get("ADVDM_DEVICE") or "auto"
-    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    have = {"cuda": torch.cuda.is_available(), "cpu": True, "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(kind for kind, there in have.items() if there)
     if not have.get(device):
@@ -253,7 +258,8 @@ def choose_device(device: str | None = None) -> str:
 
 
 def half_precision() -> torch.dtype:
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    """bfloat16, whose range is that of float32, where the card computes in it and does not only imitate it."""
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def is_here(source: str) -> bool:

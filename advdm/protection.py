@@ -5,9 +5,9 @@ timesteps and noises, asks the objective for the gradient of each, and carries t
 encoder and the resize to the painting's own pixels, which move by the sign of its running mean over the steps.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -15,17 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advdm.errors import ModelError, SettingsError
+from advdm.errors import SettingsError
 from advdm.model import LatentDiffusion
 from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
 from advdm.paintings import Painting, write_painting
 from advdm.platforms import random_treatment
+from advdm.precision import finite_gradient
 from advdm.settings import whole, within
 from advdm.targets import Target, target_latents, target_levels
-from advdm.views import View, random_view
+from advdm.views import LEVELS, View, random_view
 
-LEVELS = 255
-"""8-bit levels between black and white: the one place where they become the [0, 1] of the model."""
 PROMPT = "a painting"
 MOMENTUM = 0.9
 """Of the running mean of gradients over the steps (MI-FGSM, Dong et al. 2018). Each step sees another timestep, noise
@@ -145,8 +144,9 @@ def protection_steps(
         view = random_view(height, width, model.size, model.factor, generator)
         original, moved = view.crop(levels), view.crop(perturbation)
         pixels = original.float().div_(LEVELS).add_(moved)
+        look = partial(pixel_gradient, pixels, view, model, embedding, settings, generator, aim)
         with model.enough_memory():
-            loss, gradient = finite_gradient(pixels, view, model, embedding, settings, generator, aim)
+            loss, gradient = finite_gradient(model, generator, look)
         trail = accumulate(view.crop(mean_gradient), gradient)
         pixels.add_(torch.sign(trail, out=gradient), alpha=settings.stride / LEVELS).clamp_(0, 1)
         # The gradient has served; its memory takes the original pixels, for paintings may be very large.
@@ -159,36 +159,6 @@ def accumulate(trail: Tensor, gradient: Tensor) -> Tensor:
     """Add a gradient to the running mean in place; all count alike, for each is brought to a mean size of one first."""
     size = torch.linalg.vector_norm(gradient, 1) / gradient.numel()
     return trail.mul_(MOMENTUM).add_(gradient.div_(size.clamp(min=torch.finfo(torch.float32).tiny)))
-
-
-def finite_gradient(
-    pixels: Tensor,
-    view: View,
-    model: LatentDiffusion,
-    embedding: Tensor,
-    settings: Settings,
-    generator: torch.Generator,
-    aim: Target | None = None,
-) -> tuple[float, Tensor]:
-    """`pixel_gradient`, redone with the same draws in float32 where half precision ran out of range.
-
-    Raises ModelError if float32 does too.
-    """
-    state = generator.get_state()
-    loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator, aim)
-    if not _finite(loss, gradient) and model.dtype != torch.float32:
-        generator.set_state(state)
-        with model.full_precision():
-            loss, gradient = pixel_gradient(pixels, view, model, embedding, settings, generator, aim)
-    if not _finite(loss, gradient):
-        raise ModelError(f"The model '{model.name}' answers with numbers that are not finite; its weights are damaged.")
-    return loss, gradient
-
-
-def _finite(loss: float, gradient: Tensor) -> bool:
-    # Not gradient.isfinite(), which goes over the painting six times; a NaN anywhere becomes both extremes.
-    low, high = gradient.aminmax()
-    return all(map(math.isfinite, (loss, low.item(), high.item())))
 
 
 @torch.enable_grad()
@@ -216,11 +186,7 @@ def pixel_gradient(
     shape = (settings.samples, *posterior.mean.shape[1:])
     latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
     draws = draw(model, shape, generator, aim(view) if aim else None)
-    try:
-        losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, model.at_once)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings, 1)
+    losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings)
     # Half precision would round the small gradient of a mean to nothing: it goes through the encoder at size one.
     strength = pulls.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     (gradient,) = torch.autograd.grad(latents, leaf, pulls / strength)
@@ -228,9 +194,21 @@ def pixel_gradient(
 
 
 def _latent_gradients(
+    model: LatentDiffusion, latents: Tensor, draws: Draw, embedding: Tensor, settings: Settings
+) -> tuple[Tensor, Tensor]:
+    """The objective's losses (samples,) and gradients (samples, C, h, w), as many at a time as there is memory for."""
+    try:
+        return _in_chunks(model, latents, draws, embedding, settings, model.at_once)
+    except torch.OutOfMemoryError:
+        pass  # Not tried again in here, where the error still holds the memory of the first try.
+    torch.cuda.empty_cache()
+    return _in_chunks(model, latents, draws, embedding, settings, 1)
+
+
+def _in_chunks(
     model: LatentDiffusion, latents: Tensor, draws: Draw, embedding: Tensor, settings: Settings, size: int
 ) -> tuple[Tensor, Tensor]:
-    """The objective's losses (samples,) and gradients (samples, C, h, w), `size` samples at a time."""
+    """The same with `size` samples at a time."""
     objective = OBJECTIVES[settings.objective]
     chunks = zip(latents.split(size), draws.split(size), strict=True)
     losses, gradients = zip(*(objective(model, *chunk, embedding) for chunk in chunks), strict=True)

@@ -20,7 +20,6 @@ from advdm.mimicry import (
     imitate_unseen,
     imitation,
     mimicry_steps,
-    pixels_of,
     reference,
 )
 from advdm.model import LatentDiffusion
@@ -79,7 +78,7 @@ def purified(levels: Levels, model: LatentDiffusion) -> Levels:
     """Noised to timestep 200 and denoised by the model itself (as DiffPure, Nie et al. 2022), at the model's size."""
     height, width = levels.shape[:2]
     view = whole_view(height, width, model.size, model.factor)
-    pixels = view.look(pixels_of(Painting(levels))).to(model.device)
+    pixels = view.see(levels, model.device)
     (clean,) = model.repaint(pixels, model.embed(PROMPT), [0], strength=CLEANING, guidance=1)
     cleaned: Levels = clean.permute(1, 2, 0).mul(255).round().byte().cpu().numpy()
     return cleaned
@@ -180,7 +179,7 @@ def imitations(
     treatment costs an imitator.
     """
     judge = Judge()
-    wanted = judge.style(reference(model, [pixels_of(copies[ORIGINAL])], settings.seed))
+    wanted = judge.style(reference(model, [copies[ORIGINAL]], settings.seed))
     unseen = style_distance(judge.style(imitate_unseen(model, settings)), wanted)
     known: float | None = None
     for name, treat in treatments(model).items():

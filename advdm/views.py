@@ -5,10 +5,13 @@ Trainers never see the painting's own pixels; an attack that looks through the s
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LEVELS = 255
+"""8-bit levels between black and white: the one place where they become the [0, 1] of the model."""
 SMALLEST_SQUARE = 0.5
 """Random squares are at least this share of the painting's short side."""
 
@@ -28,10 +31,21 @@ class View:
         """The box out of (..., H, W), without a copy."""
         return plane[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
+    def see(self, levels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+        """What `look` makes of 8-bit levels (H, W, 3): (1, 3, *target) in [0, 1] on the device.
+
+        No more of a painting than the box becomes float.
+        """
+        planes = torch.from_numpy(levels).permute(2, 0, 1)[None]
+        return self.look(self.crop(planes).to(device).float() / LEVELS)
+
     def look(self, pixels: Tensor) -> Tensor:
         """Resize the cropped pixels (N, 3, height, width) to (N, 3, *target); differentiable, antialiased."""
+        device = pixels.device
+        # torch has no way back through this resize on Apple's "mps".
+        pixels = pixels.cpu() if device.type == "mps" else pixels
         resized = F.interpolate(pixels, self.target, mode="bicubic", antialias=True, align_corners=False)
-        return (resized.flip(-1) if self.mirrored else resized).clamp(0, 1)
+        return (resized.flip(-1) if self.mirrored else resized).clamp(0, 1).to(device)
 
 
 def whole_view(height: int, width: int, size: int, factor: int) -> View:

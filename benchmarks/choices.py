@@ -25,7 +25,7 @@ from advdm.inversion import InversionSettings, invert
 from advdm.mimicry import PROMPTS
 from advdm.model import LatentDiffusion
 from advdm.tables import markdown_table
-from benchmarks.speed import PAINTING, RESULTS, Case, new_model, ours, peak, settle
+from benchmarks.speed import PAINTING, RESULTS, Case, new_model, new_painting, ours, peak, settle
 
 Choice = Callable[[LatentDiffusion], AbstractContextManager[object]]
 AS_IS = "as it is"
@@ -107,8 +107,8 @@ def attack(samples: int, model: LatentDiffusion) -> Callable[[], object]:
 
 
 def learning(model: LatentDiffusion) -> Callable[[], object]:
-    pictures = [torch.rand((1, 3, PAINTING, PAINTING), generator=torch.Generator().manual_seed(0))]
-    steps = invert(model, [pictures, pictures], InversionSettings(steps=10_000))
+    side = [new_painting(PAINTING)]
+    steps = invert(model, [side, side], InversionSettings(steps=10_000))
     return lambda: next(steps)
 
 

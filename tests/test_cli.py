@@ -20,6 +20,7 @@ from PIL import Image
 from advdm import cli
 from advdm.commands import mimic, protect
 from advdm.commands.shared import OBJECTIVE_NAMES, attack_settings, mimicry_settings
+from advdm.errors import AdvDMError
 from advdm.inversion import load_word
 from advdm.metrics import compare
 from advdm.mimicry import MimicrySettings
@@ -539,6 +540,25 @@ def test_pairs_go_by_name() -> None:
     assert mimic.find_pairs(Path("shed/a.png"), Path("copies/1.png")) == [(Path("shed/a.png"), Path("copies/1.png"))]
 
 
+def test_pairs_of_two_paintings_with_one_stem() -> None:
+    """Their copies are a_protected.png and a_png_protected.png, which in order of their names would be swapped."""
+    for name in ("shed/a.jpg", "shed/a.png"):
+        paint(name)
+    assert run("protect", "shed", "-o", "out", "--steps", "1") == 0
+    pairs = mimic.find_pairs(Path("shed"), Path("out"))
+    assert {original.name: copy.name for original, copy in pairs} == {
+        "a.jpg": "a_protected.png",
+        "a.png": "a_png_protected.png",
+    }
+
+
+def test_one_renamed_copy_is_not_guessed() -> None:
+    for name in ("shed/a.png", "shed/b.png", "copies/a_protected.png", "copies/best_protected.png"):
+        paint(name)
+    with pytest.raises(AdvDMError, match=r"copy of b.png\?"):
+        mimic.find_pairs(Path("shed"), Path("copies"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -567,6 +587,19 @@ def test_mimic_refuses_in_one_line(
     assert run("mimic", *MIMIC, *arguments) == 2
     assert words in refusal(capsys)
     assert written() == before and not Path("out").exists()
+
+
+@pytest.mark.parametrize("command", (["evaluate", "shed"], ["robustness", "shed", "-o", "out"]))
+def test_experiments_find_a_damaged_file_before_they_begin(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A JPEG cut off in the middle, whose head is whole: what only decoding tells."""
+    monkeypatch.setattr("advdm.model.load_model", lambda *_: pytest.fail("the model was loaded"))
+    paint("shed/a.png")
+    cut = paint("shed/b.jpg", size=(400, 300))
+    cut.write_bytes(cut.read_bytes()[:-3000])
+    assert run(*command) == 2
+    assert "b.jpg" in refusal(capsys)
 
 
 def test_mimic_stopped_or_failing_leaves_nothing(

@@ -1,21 +1,27 @@
 """Textual inversion and the experiment around it, on the tiny model."""
 
 import itertools
+from contextlib import nullcontext
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from advdm.errors import AdvDMError, SettingsError
 from advdm.inversion import InversionSettings, Word, embed_words, initial_vectors, invert, load_word
-from advdm.mimicry import MimicrySettings, imitate, imitate_unseen, imitation, pixels_of, reference
+from advdm.mimicry import MimicrySettings, imitate, imitate_unseen, imitation, mimicry_steps, reference
+from advdm.model import LatentDiffusion
+from advdm.paintings import Painting
+from advdm.views import View
 from tests.tiny import tiny_pipeline
 
 SETTINGS = InversionSettings(steps=3, vectors=2, batch=2)
 
 
-def pictures(seed: int, *shapes: tuple[int, int]) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.rand(1, 3, *shape, generator=generator) for shape in shapes]
+def pictures(seed: int, *shapes: tuple[int, int]) -> list[Painting]:
+    rng = np.random.default_rng(seed)
+    return [Painting(rng.integers(0, 256, (*shape, 3), np.uint8)) for shape in shapes]
 
 
 def learn(model, sets, settings=SETTINGS):
@@ -70,7 +76,7 @@ def test_the_learned_word_lowers_the_noise_error_of_its_pictures(tiny):
     settings = InversionSettings(steps=80, vectors=2, batch=8)
     generator = torch.Generator().manual_seed(9)
     timesteps, noise = torch.randint(1000, (64,), generator=generator), torch.randn(64, 4, 8, 8, generator=generator)
-    latents = tiny.encode(shown[0]).mean.expand(64, -1, -1, -1)
+    latents = tiny.encode(View(0, 0, 64, 64, (64, 64)).see(shown[0].levels)).mean.expand(64, -1, -1, -1)
 
     def error(vectors):
         embedding = embed_words(tiny, ["a painting in the style of {}"], [vectors])
@@ -133,8 +139,42 @@ def test_prompts_and_words_come_in_the_documented_order(tiny):
     torch.testing.assert_close(together, apart)
 
 
-def test_prompt_longer_than_the_model_is_cut(tiny):
-    assert embed_words(tiny, ["a boat " * 60 + "{}"], [torch.randn(4, 16)]).shape == (1, 48, 16)
+def test_a_prompt_longer_than_the_model_is_cut_behind_the_word(tiny):
+    words = [torch.randn(4, 16), torch.randn(4, 16)]
+    first, second = embed_words(tiny, ["a painting of {} " + "and a boat " * 60], words)
+    assert first.shape == (48, 16)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("before, fits", ((42, True), (43, False)))
+def test_a_prompt_that_leaves_no_room_for_the_word_is_refused(tiny, painting, before, fits):
+    """48 tokens with start and end: four vectors have room behind 42 others, and not behind 43."""
+    prompts = ("a " * before + "{}",)
+    embed = partial(embed_words, tiny, prompts, [torch.randn(4, 16)])
+    learn = partial(next, mimicry_steps(tiny, [[painting]], MimicrySettings(InversionSettings(steps=1), prompts)))
+    for work in (embed, learn):
+        with nullcontext() if fits else pytest.raises(SettingsError, match=r"too long.* 43 come before it"):
+            work()
+
+
+def test_half_precision_learns_nearly_the_same(painting):
+    """In float16 the gradient of a mean over many numbers would be lost, and what overflows is redone in float32."""
+    exact = learn(LatentDiffusion(tiny_pipeline(), "exact"), [[painting]]).words[0].vectors
+    model = LatentDiffusion(tiny_pipeline().to(torch.float16), "half")
+    start = initial_vectors(model, SETTINGS)
+    learned = learn(model, [[painting]]).words[0].vectors
+    torch.testing.assert_close(learned - start, exact - start, rtol=0.3, atol=0.005)
+    assert model.dtype == torch.float16
+    plain, seen = model.noise_error, []
+
+    def overflowing(*draw):
+        seen.append((model.dtype, draw[1].tolist()))
+        return plain(*draw) * (1 if model.dtype == torch.float32 else np.nan)
+
+    model.noise_error = overflowing
+    assert torch.isfinite(learn(model, [[painting]]).words[0].vectors).all()
+    assert [dtype for dtype, _ in seen] == [torch.float16, torch.float32] * SETTINGS.steps
+    assert seen[0][1] == seen[1][1], "the same timesteps"
 
 
 def test_unknown_initializer_is_refused(tiny):
@@ -164,7 +204,7 @@ def test_imitations_repeat_and_follow_the_word(tiny):
 
 
 def test_reference_is_the_painting_as_the_model_paints_it(tiny, painting):
-    views = reference(tiny, [pixels_of(painting)])
+    views = reference(tiny, [painting])
     assert views.shape == (8, 3, 64, 64)
 
 

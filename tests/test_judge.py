@@ -64,6 +64,13 @@ def test_shapes_and_repeatability(judge: Judge, crops: Tensor) -> None:
     assert torch.allclose(judge.style(pictures[1:2]), style[1:2], atol=1e-5)
 
 
+def test_the_style_of_a_large_picture_is_that_of_a_small_one(judge: Judge, crops: Tensor) -> None:
+    """Stable Diffusion paints at 512 px; the statistic was chosen at 128."""
+    large = F.interpolate(crops[0], (512, 512))
+    assert style_distance(judge.style(large), judge.style(crops[0])) < 0.3
+    assert style_distance(judge.style(crops[1]), judge.style(crops[0])) > 0.4
+
+
 def test_a_set_is_at_no_distance_from_itself(judge: Judge, crops: Tensor) -> None:
     style, embedding = judge.style(crops[0]), judge.embedding(crops[:2].flatten(0, 1))
     assert style_distance(style, style) == 0

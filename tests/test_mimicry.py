@@ -14,10 +14,12 @@ from advdm.mimicry import (
     judge_imitations,
     middle_square,
     mimicry_steps,
-    pixels_of,
+    reference,
     repaint_all,
 )
+from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
+from tests.tiny import tiny_pipeline
 
 SETTINGS = MimicrySettings(
     InversionSettings(steps=3, vectors=2, batch=2), ("a painting in the style of {}", "a boat in {}"), sampling_steps=4
@@ -40,8 +42,7 @@ def verdict(baseline, original, protected):
 def test_steps_are_those_of_the_inversion_side_by_side(tiny, painting):
     other = Painting(255 - painting.levels)
     steps = list(mimicry_steps(tiny, [[painting], [other, painting], [painting]], SETTINGS))
-    sets = [[pixels_of(one) for one in side] for side in ([painting], [other, painting], [painting])]
-    *_, last = invert(tiny, sets, SETTINGS.inversion)
+    *_, last = invert(tiny, [[painting], [other, painting], [painting]], SETTINGS.inversion)
     assert [step.number for step in steps] == [1, 2, 3]
     assert steps[-1].losses == last.losses
     words = [word.vectors for word in steps[-1].words]
@@ -99,7 +100,16 @@ def test_verdict_on_painting_over_says_so(original, opening):
 def test_the_middle_square_is_the_middle(painting):
     square = middle_square(painting, 70)
     assert square.shape == (1, 3, 70, 70)
-    torch.testing.assert_close(square, pixels_of(painting)[..., 10:80], atol=1e-6, rtol=0)
+    levels = torch.from_numpy(painting.levels[:, 10:80]).permute(2, 0, 1)[None]
+    torch.testing.assert_close(square, levels / 255, atol=1e-6, rtol=0)
+
+
+def test_a_model_in_half_precision_stays_so_when_it_paints_over(painting):
+    """diffusers' from_pipe, left to itself, turns the weights that two pipelines share into float32."""
+    model = LatentDiffusion(tiny_pipeline().to(torch.bfloat16), "half")
+    repaint_all(model, [painting], MimicrySettings(prompts=("a house",), sampling_steps=2, strength=0.5))
+    assert {module.dtype for module in (model.vae, model.unet, model.text_encoder)} == {torch.bfloat16}
+    reference(model, [painting])
 
 
 def test_repainting_repeats_and_follows_the_painting(tiny, painting):

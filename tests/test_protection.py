@@ -1,6 +1,7 @@
 """The attack: bound, size, determinism, one encoding a step, the mean over samples, frozen weights, a valid stop."""
 
 import itertools
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_pixels_move_by_the_sign_of_the_running_mean(tiny, monkeypatch):
     def gradient(pixels, *_):
         return 0.0, torch.full_like(pixels, next(pulls))
 
-    monkeypatch.setattr("advdm.protection.finite_gradient", gradient)
+    monkeypatch.setattr("advdm.protection.pixel_gradient", gradient)
     monkeypatch.setattr("advdm.protection.random_view", lambda *_: View(0, 0, 64, 64, (64, 64)))
     painting = Painting(np.full((64, 64, 3), 100, np.uint8))
     steps = protection_steps(painting, tiny, Settings(steps=4, step_size=1.0))
@@ -188,6 +189,21 @@ def test_out_of_memory_is_tried_again_in_smaller_chunks_with_the_same_result(tin
     sizes = fail_first(1, monkeypatch)
     assert np.array_equal(protect(painting, tiny, steps=1, samples=3).levels, expected)
     assert sizes == [3, 1, 1, 1]
+
+
+def test_what_ran_out_of_memory_is_let_go_before_the_next_try(tiny, painting, monkeypatch):
+    plain, held = OBJECTIVES["advdm"], []
+
+    def objective(model, latents, draws, embedding):
+        if held:
+            assert held[0]() is None
+            return plain(model, latents, draws, embedding)
+        activations = torch.zeros(1)
+        held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setitem(OBJECTIVES, "advdm", objective)
+    protect(painting, tiny, steps=1, samples=2)
 
 
 def test_out_of_memory_for_good_says_what_to_do(tiny, painting, monkeypatch):

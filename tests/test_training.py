@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from advdm.model import LatentDiffusion
 from training.autoencoder import (
     POSTERIOR_STD,
-    ROUGHNESS,
     edge_strength_error,
     encode_mean,
     new_autoencoder,
@@ -53,6 +53,7 @@ from training.evaluate import (
     write_report,
 )
 from training.loop import Average, cosine, step_generators, training_steps
+from training.perceptual import MannerNetwork, feature_error, train_perceptual
 from training.pictures import VALIDATION, Pictures, load_pictures, random_crops, real_views, to_signed, view_of_painting
 from training.scenes import HELD_OUT_PALETTES, PALETTES, Scene, paint, paint_set, painted, random_scene
 from training.subjects import SUBJECTS
@@ -226,7 +227,7 @@ def test_the_sharp_stage_leaves_the_encoder_and_moves_the_decoder(tmp_path: Path
     pictures = Pictures(painted, real=(), real_titles=(), scenes=())
     torch.manual_seed(0)
     start = new_autoencoder().requires_grad_(False).eval()
-    sharp = train_sharp(start, pictures, levels, tmp_path, steps=2, seed=0, bf16=False)
+    sharp = train_sharp(start, MannerNetwork(), pictures, levels, tmp_path, steps=2, seed=0, bf16=False)
     x = to_signed(levels)
     with torch.no_grad():
         assert torch.equal(encode_mean(sharp, x), encode_mean(start, x))
@@ -240,11 +241,27 @@ def test_edge_strength_is_how_rough_not_where() -> None:
     assert edge_strength_error(stripes, stripes / 2) > 0.2
 
 
-def test_softness_wants_somewhat_more_than_all_of_the_edges() -> None:
+def test_softness_wants_as_much_of_the_edges_as_it_is_told() -> None:
     stripes = torch.tensor([-1.0, 1.0]).repeat_interleave(2).repeat(8).expand(2, 3, 32, 32)
-    assert softness(-ROUGHNESS * stripes, stripes) < 1e-4
-    assert softness(stripes / 2, stripes) > softness(stripes * 2 / 3, stripes) > 0.1
-    assert softness(2 * stripes, stripes) > 0.1
+    roughness = torch.tensor([1.0, 1.35])
+    assert softness(-roughness.reshape(2, 1, 1, 1) * stripes, stripes, roughness) < 1e-4
+    assert softness(stripes / 2, stripes, roughness) > softness(stripes * 2 / 3, stripes, roughness) > 0.1
+    assert softness(2 * stripes, stripes, roughness) > 0.1
+
+
+def test_the_perceptual_network_learns_manners_and_sees_a_blurred_one(tmp_path: Path) -> None:
+    """Two manners on one scene, so that nothing but the manner tells the pictures apart."""
+    scenes = tuple(Scene("a house", manner, "gold") for manner in ("flat colours", "hatching") * (VALIDATION // 2 + 8))
+    painted = np.stack([paint(scenes[i], np.random.default_rng(i // 2), 64) for i in range(16)])
+    pictures = Pictures(np.resize(painted, (len(scenes), 64, 64, 3)), real=(), real_titles=(), scenes=scenes)
+    network = train_perceptual(pictures, tmp_path / "perceptual.pt", steps=40, seed=0, bf16=False)
+    seen = to_signed(pictures.validation()[:16])
+    wanted = torch.tensor([list(MANNERS).index(scene.manner) for scene in scenes[-VALIDATION:][:16]])
+    assert (network(seen).argmax(1) == wanted).float().mean() > 0.9
+    shown = network.features(seen)
+    assert [len(maps[0, 0]) for maps in shown] == [32, 16, 8, 4]
+    blurred, brighter = F.avg_pool2d(seen, 3, 1, 1), seen + 0.02
+    assert feature_error(network.features(blurred), shown) > 2 * feature_error(network.features(brighter), shown) > 0
 
 
 # Loop

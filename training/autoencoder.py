@@ -5,9 +5,9 @@
 Three ideas, each measured in README.md:
 - The encoder first regresses on the whitened PCA code of 8x8 blocks, so that no latent channel is born dead.
 - Crops grow from 32 to 128 px: small ones teach colour and edges many times faster.
-- Once the encoder is finished, the decoder alone learns to paint texture instead of fog: from a patch
-  discriminator with feature matching (the perceptual loss of Stable Diffusion's autoencoder, without a foreign
-  network), and from the strength of edges around each place.
+- Once the encoder is finished, the decoder alone learns to paint texture instead of fog: from the features of a small
+  network that tells manners apart (`perceptual.py`), from a patch discriminator with feature matching, and from the
+  strength of edges around each place.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
+from training.perceptual import MannerNetwork, feature_error, train_perceptual
 from training.pictures import Pictures, load_pictures, random_crops, real_views, to_signed
 
 LATENT_CHANNELS = 12
@@ -32,11 +33,10 @@ BATCH_PIXELS = 8 * 64 * 64
 CROP_SIZES = ((0.35, 32), (0.8, 64), (1.0, 128))
 """(up to this share of the steps, crop size) of the reconstruction stage."""
 SHARP_CROP_SIZES = ((0.75, 64), (1.0, 128))
-SHARP_REAL_SHARE = 0.75
-"""Of each batch of the sharp stage: the surfaces of real paintings are what is left to learn."""
-ROUGHNESS = 1.1
-"""Of a training picture's mean gradient magnitude. Paintings that were never trained on come out softer by a tenth or
-two than those that were: with 1.0 the Van Goghs stood at 0.77 when fresh painted pictures had all of theirs."""
+ROUGHNESS, REAL_ROUGHNESS = 1.0, 1.5
+"""The mean gradient magnitude wanted of a painted picture and of a view of a real painting, over its own. Paintings
+that were never trained on come out softer than those that were: with 1.0 for both, the Van Goghs stood at 0.77 when
+fresh painted pictures had all of theirs."""
 REAL_VIEWS_EACH = 60
 
 
@@ -117,13 +117,13 @@ def edge_strength_error(a: Tensor, b: Tensor) -> Tensor:
     return F.l1_loss(*(F.avg_pool2d(edge_strengths(pictures), 8, stride=4) for pictures in (a, b)))
 
 
-def softness(a: Tensor, b: Tensor) -> Tensor:
-    """How far the mean gradient magnitude of each picture of a is from ROUGHNESS times that of b: mean absolute log.
+def softness(a: Tensor, b: Tensor, roughness: Tensor) -> Tensor:
+    """How far the mean gradient magnitude of each picture of a is from `roughness` (N,) times that of b: absolute log.
 
     Place by place a decoder in doubt errs to the soft side; over a whole picture it must not.
     """
     mean_a, mean_b = (edge_strengths(pictures).mean((1, 2, 3)) for pictures in (a, b))
-    return (mean_a / (ROUGHNESS * mean_b)).log().abs().mean()
+    return (mean_a / (roughness * mean_b)).log().abs().mean()
 
 
 def block_mean_error(a: Tensor, b: Tensor) -> Tensor:
@@ -134,13 +134,10 @@ def crop_size(schedule: tuple[tuple[float, int], ...], progress: float) -> int:
     return next(size for until, size in schedule if progress < until)
 
 
-def batch(
-    painted: np.ndarray, real: np.ndarray, size: int, rng: np.random.Generator, real_share: float = 0.5
-) -> Tensor:
-    """Painted and real crops; small crops come eight at a time, for small batches learn faster."""
-    count = min(8, BATCH_PIXELS // size**2)
-    from_real = int(real_share * count)
-    return torch.cat([random_crops(painted, count - from_real, size, rng), random_crops(real, from_real, size, rng)])
+def batch(painted: np.ndarray, real: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
+    """Half painted and then half real crops; small ones come eight at a time, for small batches learn faster."""
+    half = min(8, BATCH_PIXELS // size**2) // 2
+    return torch.cat([random_crops(painted, half, size, rng), random_crops(real, half, size, rng)])
 
 
 @torch.no_grad()
@@ -192,9 +189,16 @@ def train_reconstruction(
 
 
 def train_sharp(
-    start: AutoencoderKL, pictures: Pictures, real: np.ndarray, work: Path, steps: int, seed: int, bf16: bool
+    start: AutoencoderKL,
+    perceptual: MannerNetwork,
+    pictures: Pictures,
+    real: np.ndarray,
+    work: Path,
+    steps: int,
+    seed: int,
+    bf16: bool,
 ) -> AutoencoderKL:
-    """Second stage, decoder only: pixels, edge strength, and feature matching and hinge loss of a discriminator.
+    """Second stage, decoder only: pixels, edge strength, perceptual features, and a discriminator's and its hinge loss.
 
     The encoder stays as it is, so a denoiser of its latents can be trained before, after or meanwhile.
     """
@@ -224,22 +228,25 @@ def train_sharp(
     }
     for step in training_steps(work / "sharp.pt", parts, steps, report):
         rng, generator = step_generators(seed + 1, step)
-        x = batch(painted, real, crop_size(SHARP_CROP_SIZES, step / steps), rng, SHARP_REAL_SHARE)
+        x = batch(painted, real, crop_size(SHARP_CROP_SIZES, step / steps), rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             with torch.no_grad():
                 mean = encode_mean(model, x).float()
                 wanted, _ = discriminator(x)
+                shown = perceptual.features(x)
             y = decode_noisy(model, mean, generator).float()
             discriminator.requires_grad_(False)
             features, score = discriminator(y)
             discriminator.requires_grad_(True)
-        matching = torch.stack([(a - b).float().abs().mean() for a, b in zip(features, wanted, strict=True)]).mean()
+            manner = feature_error(perceptual.features(y), shown)
+        matching = feature_error(features, wanted)
         adversarial = -score.float().mean()
         pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
         edges = edge_strength_error(y, x)
         # Ramped in: a fresh discriminator knows nothing worth listening to.
         trust = min(1.0, step / 500)
-        loss = 0.5 * pixels + block_mean_error(y, x) + edges + 0.2 * softness(y, x)
+        roughness = torch.tensor([ROUGHNESS, REAL_ROUGHNESS]).repeat_interleave(len(x) // 2)
+        loss = 0.5 * pixels + block_mean_error(y, x) + edges + softness(y, x, roughness) + 3 * manner
         loss = loss + trust * (0.3 * matching + 0.1 * adversarial)
         set_learning_rate(optimizer, cosine(step, steps, 3e-4, 2e-5))
         optimizer.zero_grad()
@@ -255,7 +262,7 @@ def train_sharp(
         critic_optimizer.zero_grad()
         critic.backward()
         critic_optimizer.step()
-        losses = {"pixels": pixels.item(), "edges": edges.item(), "matching": matching.item(), "critic": critic.item()}
+        losses = {"pixels": pixels.item(), "edges": edges.item(), "manner": manner.item(), "critic": critic.item()}
     return average.module
 
 
@@ -293,6 +300,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="finished autoencoder; only its decoder is sharpened further")
     parser.add_argument("--steps", type=int, default=12_000, help="steps of the reconstruction stage")
     parser.add_argument("--sharp-steps", type=int, default=6_000, help="steps of the decoder by itself")
+    parser.add_argument("--perceptual-steps", type=int, default=3_000, help="steps of the perceptual loss's network")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="faster on processors with AVX512-BF16 or AMX")
     arguments = parser.parse_args()
@@ -305,7 +313,9 @@ def main() -> None:
     else:
         model = train_reconstruction(*common, arguments.steps, arguments.seed, arguments.bf16)
         whiten(model, to_signed(pictures.training_painted()[:1000]))
-    model = train_sharp(model, *common, arguments.sharp_steps, arguments.seed, arguments.bf16)
+    seed, bf16 = arguments.seed, arguments.bf16
+    perceptual = train_perceptual(pictures, arguments.work / "perceptual.pt", arguments.perceptual_steps, seed, bf16)
+    model = train_sharp(model, perceptual, *common, arguments.sharp_steps, seed, bf16)
     model.half().save_pretrained(arguments.out)
 
 

@@ -29,7 +29,6 @@ from advdm.mimicry import (
     imitate_side_by_side,
     imitation,
     middle_square,
-    pixels_of,
     reference,
     style_distances,
 )
@@ -234,10 +233,10 @@ def with_noise(painting: Painting) -> Painting:
 def imitators_distances(material: Material, painting: Painting, copies: Sequence[Painting]) -> list[float]:
     """Style distance to a painting of what imitators paint: of one who never saw it, then of one from each copy."""
     model, settings = material.model, MimicrySettings(guidance=material.options.guidance)
-    *_, learned = invert(model, [[pixels_of(copy)] for copy in copies], settings.inversion)
+    *_, learned = invert(model, [[copy] for copy in copies], settings.inversion)
     *imitated, unseen = imitate_side_by_side(model, learned.words, settings)
     sides = [unseen, *imitated]
-    return style_distances(material.judge, reference(model, [pixels_of(painting)]), sides)
+    return style_distances(material.judge, reference(model, [painting]), sides)
 
 
 # Sections: from material to figures

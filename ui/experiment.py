@@ -20,7 +20,6 @@ from advdm.mimicry import (
     imitate_side_by_side,
     judge_imitations,
     mimicry_steps,
-    pixels_of,
     reference,
 )
 from ui.shared import MODEL, said
@@ -88,7 +87,7 @@ def experiment(
                 shown[side].append((write_tensor(picture, f"{folder}/painted{number}-{side}.png"), caption))
             yield Moment(losses, shown, files)
         if not os.path.exists(stop):
-            wanted = reference(MODEL, [pixels_of(painting) for painting in sides[0]], settings.seed)
+            wanted = reference(MODEL, sides[0], settings.seed)
             original, protected, baseline = map(torch.cat, made)
             verdict = judge_imitations(shared_judge(), wanted, baseline, original, protected)
             yield Moment(losses, shown, files, verdict)

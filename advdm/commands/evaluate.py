@@ -66,7 +66,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from advdm.cells import find_subjects, plan_cells, write_results
     from advdm.evaluation import EvaluationSettings
     from advdm.model import choose_device, load_model
-    from advdm.paintings import check_painting
+    from advdm.paintings import read_painting
     from advdm.protection import Settings
     from advdm.tables import check_plotting
 
@@ -87,7 +87,7 @@ def evaluate(options: argparse.Namespace) -> int:
         raise AdvDMError(f"There is no picture in {shown(whole)}.")
     check_apart(output, [options.folder, *(source.parent for source in sources)])
     for source in sources:
-        check_painting(source)
+        read_painting(source)  # one that cannot be read is better known now than after hours
     # Chooses this process's card before the model goes there. A process may wait for another one's cells for days.
     state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
     model = load_model(options.model, device)

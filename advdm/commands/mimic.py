@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
 
+from advdm.commands.protect import plan_targets
 from advdm.commands.shared import (
     Report,
     add_command,
@@ -69,7 +70,7 @@ def mimic(options: argparse.Namespace) -> int:
     """Learn a word from each side, paint the same prompts with each and without, and judge; then write everything."""
     from advdm.evaluation import noise_error
     from advdm.judge import Judge
-    from advdm.mimicry import PAINTED_OVER, judge_imitations, pixels_of, reference
+    from advdm.mimicry import PAINTED_OVER, judge_imitations, reference
     from advdm.model import choose_device, load_model
 
     settings = mimicry_settings(options, options.steps, options.seed, options.strength)
@@ -84,7 +85,7 @@ def mimic(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     words = learn_words(model, (originals, copies), settings)
     pictures = paint_sides(model, (originals, copies), words, settings)
-    judge, wanted = Judge(), reference(model, [pixels_of(painting) for painting in originals], settings.seed)
+    judge, wanted = Judge(), reference(model, originals, settings.seed)
     unseen, original, protected, *repainted = pictures.values()
     verdict = judge_imitations(judge, wanted, unseen, original, protected)
     over = judge_imitations(judge, wanted, unseen, *repainted, way=PAINTED_OVER) if repainted else None
@@ -115,7 +116,7 @@ def mimic(options: argparse.Namespace) -> int:
 
 
 def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
-    """Each original with its copy, by name, or in their order where the names do not tell."""
+    """Each original with its copy, by the names that `protect` gives or by its own; in order where no name tells."""
     from advdm.paintings import find_paintings
 
     originals = find_paintings([original])
@@ -130,9 +131,19 @@ def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
             f"There are {len(originals)} originals and {len(copies)} protected copies; each needs its own, or the "
             "comparison is not fair."
         )
+    planned = plan_targets(originals, protected if os.path.isdir(protected) else None)
     by_name = {copy.stem.removesuffix("_protected"): copy for copy in copies}
-    named = [by_name[path.stem] for path in originals if path.stem in by_name]
-    return list(zip(originals, named if len(set(named)) == len(originals) else copies, strict=True))
+    stems = [(planned[path].stem.removesuffix("_protected"), path.stem) for path in originals]
+    named = [next((by_name[stem] for stem in pair if stem in by_name), None) for pair in stems]
+    if not any(named):
+        return list(zip(originals, copies, strict=True))
+    pairs = [(path, copy) for path, copy in zip(originals, named, strict=True) if copy]
+    if len({copy for _, copy in pairs}) < len(originals):
+        missing = next(path for path, copy in zip(originals, named, strict=True) if named.count(copy) > 1 or not copy)
+        raise AdvDMError(
+            f"Which is the protected copy of {shown(missing)}? Some copies are named after their original, some not."
+        )
+    return pairs
 
 
 def learn_words(

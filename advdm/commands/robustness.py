@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
 def robustness(options: argparse.Namespace) -> int:
     """Protect, treat and measure every painting; then write the tables."""
     from advdm.model import choose_device, load_model
-    from advdm.paintings import check_painting, find_paintings
+    from advdm.paintings import find_paintings, read_painting
     from advdm.robustness import comma_separated, markdown, tabulate, ticks
     from advdm.robustness import robustness as measure
 
@@ -56,7 +56,7 @@ def robustness(options: argparse.Namespace) -> int:
         raise AdvDMError(f"There is no picture in {', '.join(map(shown, options.originals))}.")
     check_apart(options.output, [source.parent for source in sources])
     for source in sources:
-        check_painting(source)
+        read_painting(source)  # one that cannot be read is better known now than after hours
     model = load_model(options.model, device)
     rows = []
     total = ticks(model, attack, mimicry) * len(sources)
