@@ -74,12 +74,10 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Protected:
-    """A protected painting: 8-bit levels (H, W, 3) within settings.epsilon of the painting's, channel by channel."""
+    """A protected painting: 8-bit levels (H, W, 3) within epsilon of the painting's, channel by channel."""
 
     painting: Painting
     levels: np.ndarray
-    settings: Settings
-    model_name: str
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write a PNG of the painting's own size, mode and profile. Raises PaintingError."""
@@ -88,21 +86,18 @@ class Protected:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One finished step: its number from 1 to settings.steps, and the mean loss over its samples before it moved.
+    """One finished step: its number from 1, and the mean loss over its samples before it moved.
 
     Stop after any step: `protected()` is a valid result. The perturbation moves on with the next step.
     """
 
     number: int
     loss: float
-    settings: Settings
     painting: Painting
     perturbation: Tensor
-    model_name: str
 
     def protected(self) -> Protected:
-        levels = apply_perturbation(self.painting.levels, self.perturbation)
-        return Protected(self.painting, levels, self.settings, self.model_name)
+        return Protected(self.painting, apply_perturbation(self.painting.levels, self.perturbation))
 
 
 def protect(
@@ -152,7 +147,7 @@ def protection_steps(
         # The gradient has served; its memory takes the original pixels, for paintings may be very large.
         pixels.sub_(gradient.copy_(original).div_(LEVELS))
         moved.copy_(pixels.clamp_(-settings.epsilon / LEVELS, settings.epsilon / LEVELS))
-        yield Step(number, loss, settings, painting, perturbation, model.name)
+        yield Step(number, loss, painting, perturbation)
 
 
 def accumulate(trail: Tensor, gradient: Tensor) -> Tensor:

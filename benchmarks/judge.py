@@ -6,7 +6,6 @@ DIR is a folder of real paintings with CREDITS.md; painters with at least three 
 """
 
 import argparse
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from advdm.judge import BATCH, Judge, root_gram
+from training.pictures import read_credits
 
 SIZE = 128
 VIEWS = 6
@@ -69,10 +69,7 @@ CHOICES = (
 
 def works(paintings: Path, van_gogh: Path) -> list[tuple[str, Path]]:
     """(painter, file) of every work of a painter with at least WORKS works."""
-    with (paintings / "CREDITS.md").open(encoding="utf-8", newline="") as lines:
-        rows = csv.reader((line for line in lines if line.startswith("|")), delimiter="|")
-        cells = [[cell.strip() for cell in row] for row in rows]
-    painters = [(row[2], paintings / row[1]) for row in cells[2:]]
+    painters = [(row["painter"], paintings / row["file"]) for row in read_credits(paintings / "CREDITS.md")]
     painters += [("Vincent van Gogh", file) for file in sorted(van_gogh.glob("*.webp"))]
     count = Counter(painter for painter, _ in painters)
     return [(painter, file) for painter, file in painters if count[painter] >= WORKS]

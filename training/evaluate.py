@@ -22,6 +22,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
+from advdm.evaluation import with_noise
 from advdm.inversion import invert
 from advdm.judge import Judge, frechet_distance, knn_precision
 from advdm.mimicry import (
@@ -223,13 +224,6 @@ def painted_paintings(scenes: Sequence[Scene]) -> list[Painting]:
     ]
 
 
-def with_noise(painting: Painting) -> Painting:
-    """The control: every level moved by a random whole number of up to EPSILON levels."""
-    rng = np.random.default_rng(0)
-    noise = rng.integers(-EPSILON, EPSILON + 1, painting.levels.shape)
-    return replace(painting, levels=np.clip(painting.levels + noise, 0, LEVELS).astype(np.uint8))
-
-
 def imitators_distances(material: Material, painting: Painting, copies: Sequence[Painting]) -> list[float]:
     """Style distance to a painting of what imitators paint: of one who never saw it, then of one from each copy."""
     model, settings = material.model, MimicrySettings(guidance=material.options.guidance)
@@ -353,7 +347,8 @@ def imitations(material: Material) -> list[Figure]:
         rows = []
         for painting in paintings:
             protected = replace(painting, levels=protect(painting, material.model, epsilon=EPSILON).levels)
-            rows.append(imitators_distances(material, painting, (painting, with_noise(painting), protected)))
+            noisy = replace(painting, levels=with_noise(painting, EPSILON, seed=0))
+            rows.append(imitators_distances(material, painting, (painting, noisy, protected)))
         distances = np.array(rows)
         unseen, original, random, advdm = distances.mean(0).tolist()
         for name, distance, low, high in (

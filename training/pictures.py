@@ -39,7 +39,7 @@ def load_pictures(painted: Path, paintings: Path) -> Pictures:
     """Read what `training.scenes` wrote to `painted`, and every WebP in `paintings` with its CREDITS.md."""
     levels, scenes = read_painted(painted)
     files = sorted(paintings.glob("*.webp"))
-    titles = read_titles(paintings / "CREDITS.md")
+    titles = {row["file"]: row["title"] for row in read_credits(paintings / "CREDITS.md")}
     return Pictures(
         painted=levels,
         real=tuple(np.asarray(Image.open(file).convert("RGB")) for file in files),
@@ -54,13 +54,12 @@ def read_painted(folder: Path) -> tuple[np.ndarray, tuple[Scene, ...]]:
     return np.load(folder / "pictures.npy", mmap_mode="r"), scenes
 
 
-def read_titles(credits: Path) -> dict[str, str]:
-    """File name to title, from the Markdown table of a folder of paintings."""
+def read_credits(credits: Path) -> list[dict[str, str]]:
+    """The rows of the Markdown table of a folder of paintings, each by the names of its columns."""
     with credits.open(encoding="utf-8", newline="") as lines:
         rows = csv.reader((line for line in lines if line.startswith("|")), delimiter="|")
         cells = [[cell.strip() for cell in row] for row in rows]
-    file, title = cells[0].index("file"), cells[0].index("title")
-    return {row[file]: row[title] for row in cells[2:]}
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
 
 
 def view_of_painting(painting: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
