@@ -34,7 +34,7 @@ from training.captions import (
     subject_in_title,
 )
 from training.classifier import NAMES, TREATMENTS, roughened, targets
-from training.denoiser import Captioned, new_tokenizer, starting_tokenizer, train
+from training.denoiser import Captioned, cached_latents, new_tokenizer, starting_tokenizer, train
 from training.evaluate import (
     EPSILON,
     SECTIONS,
@@ -233,6 +233,19 @@ def test_the_sharp_stage_leaves_the_encoder_and_moves_the_decoder(tmp_path: Path
         assert torch.equal(encode_mean(sharp, x), encode_mean(start, x))
         latents = encode_mean(start, x)
         assert not torch.allclose(sharp.decode(latents).sample, start.decode(latents).sample)
+
+
+def test_latents_are_made_once_and_never_taken_for_those_of_another_encoder(tmp_path: Path, levels: np.ndarray) -> None:
+    file, encoder = tmp_path / "latents.pt", new_autoencoder().requires_grad_(False).eval()
+    first = cached_latents(file, encoder, levels)
+    made = file.stat().st_mtime_ns
+    assert torch.equal(cached_latents(file, encoder, levels), first)
+    assert file.stat().st_mtime_ns == made
+    encoder.decoder.conv_in.weight.add_(1)  # nothing to the latents
+    cached_latents(file, encoder, levels)
+    for other, pictures in ((new_autoencoder().requires_grad_(False), levels), (encoder, levels[::-1])):
+        with pytest.raises(SystemExit, match="another encoder or other pictures"):
+            cached_latents(file, other, pictures)
 
 
 def test_edge_strength_is_how_rough_not_where() -> None:

@@ -7,6 +7,7 @@ min-SNR weights (Hang et al. 2023, gamma 5); a tenth of the captions is empty, f
 """
 
 import argparse
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ class Captioned:
 
 
 def captioned_scenes(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path) -> Captioned:
-    latents = cached(cache, lambda: encode(autoencoder, pictures.training_painted()))
+    latents = cached_latents(cache, autoencoder, pictures.training_painted())
     return Captioned(latents, lambda i, rng: scene_caption(pictures.scenes[i], rng))
 
 
@@ -167,7 +168,7 @@ def captioned_views(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path,
     painted = pictures.painted[:2000]
     palette_of = palette_reader(painted, [scene.palette for scene in pictures.scenes[: len(painted)]])
     palettes = [palette_of(view) for view in views]
-    latents = cached(cache, lambda: encode(autoencoder, views))
+    latents = cached_latents(cache, autoencoder, views)
 
     def caption(i: int, rng: np.random.Generator) -> str:
         return real_caption(pictures.real_titles[numbers[i]], shares[i], palettes[i], rng)
@@ -175,13 +176,27 @@ def captioned_views(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path,
     return Captioned(latents, caption)
 
 
-def cached(path: Path, make: Callable[[], Tensor]) -> Tensor:
-    """The tensor in the file `path`, made and written there first if need be."""
+def cached_latents(path: Path, autoencoder: AutoencoderKL, levels: np.ndarray) -> Tensor:
+    """What `encode` makes of the levels, from the file `path`; made and written there first if need be."""
+    source = fingerprint(autoencoder, levels)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            torch.save(make(), temporary)
-    return torch.load(path, weights_only=True)
+            torch.save({"source": source, "latents": encode(autoencoder, levels)}, temporary)
+    stored = torch.load(path, weights_only=True)
+    if stored["source"] != source:
+        raise SystemExit(f"{path} comes from another encoder or other pictures: choose another folder for --work.")
+    latents: Tensor = stored["latents"]
+    return latents
+
+
+def fingerprint(autoencoder: AutoencoderKL, levels: np.ndarray) -> str:
+    """Of the encoder's weights, and of 64 of the pictures."""
+    digest = hashlib.sha256(np.ascontiguousarray(levels[:: max(1, len(levels) // 64)]))
+    for part in (autoencoder.encoder, autoencoder.quant_conv):
+        for weight in part.state_dict().values():
+            digest.update(weight.float().numpy())
+    return digest.hexdigest()
 
 
 def starting_tokenizer(folder: Path | None) -> CLIPTokenizer:
