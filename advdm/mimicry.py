@@ -83,15 +83,20 @@ class Verdict:
     sentence: str
 
 
+def check_prompts(model: LatentDiffusion, settings: MimicrySettings) -> None:
+    """Raise SettingsError where a prompt leaves no room for the word."""
+    for prompt in settings.prompts:
+        prompt_tokens(model, prompt, range(settings.inversion.vectors))
+
+
 def mimicry_steps(
     model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: MimicrySettings
 ) -> Iterator[InversionStep]:
     """Learn one word a side, side by side in one batch, from one or several paintings each.
 
-    Raises SettingsError, before it learns, where a prompt leaves no room for the word.
+    Raises SettingsError, before it learns, for what `check_prompts` does.
     """
-    for prompt in settings.prompts:
-        prompt_tokens(model, prompt, range(settings.inversion.vectors))
+    check_prompts(model, settings)
     yield from invert(model, sides, settings.inversion)
 
 

@@ -98,6 +98,11 @@ class LatentDiffusion:
         self.at_once = max(1, budget // (self.unet.config.block_out_channels[0] * self.unet.config.sample_size**2))
         self.timesteps: int = self.pipeline.scheduler.config.num_train_timesteps
 
+    @property
+    def machine(self) -> dict[str, str]:
+        """Where and how it runs, for reports."""
+        return {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
+
     def encode(self, pixels: Tensor) -> Posterior:
         """Posterior of (N, 3, H, W) pixels in [0, 1]; differentiable."""
         posterior = self.vae.encode((2 * pixels - 1).to(self.dtype)).latent_dist

@@ -25,6 +25,7 @@ from advdm.mimicry import (
 from advdm.model import LatentDiffusion
 from advdm.paintings import Levels, Painting
 from advdm.protection import PROMPT, Settings, protection_steps
+from advdm.sheets import picture
 from advdm.tables import ORIGINAL, RANDOM, Summary, csv_table, markdown_table, summarise, written
 from advdm.views import whole_view
 
@@ -80,8 +81,7 @@ def purified(levels: Levels, model: LatentDiffusion) -> Levels:
     view = whole_view(height, width, model.size, model.factor)
     pixels = view.see(levels, model.device)
     (clean,) = model.repaint(pixels, model.embed(PROMPT), [0], strength=CLEANING, guidance=1)
-    cleaned: Levels = clean.permute(1, 2, 0).mul(255).round().byte().cpu().numpy()
-    return cleaned
+    return np.asarray(picture(clean))
 
 
 def treatments(model: LatentDiffusion) -> dict[str, Callable[[Levels], Levels]]:

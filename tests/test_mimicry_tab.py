@@ -158,6 +158,7 @@ class TestRefusals:
             ({"prompts": None}, "1 to 12 prompts, one a line, not 0"),
             ({"prompts": "*\n" * 13}, "1 to 12 prompts, one a line, not 13"),
             ({"prompts": "a boat"}, r"needs a \*"),
+            ({"prompts": "a " * 60 + "*"}, "too long: its word must come within the first 46 tokens"),
             ({"prompts": "*" * 200}, "at most 200 characters"),
         ],
     )

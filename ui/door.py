@@ -11,7 +11,7 @@ UPLOAD_FIRST = "Please upload the painting on this page."
 UNREADABLE = "This request cannot be read. Upload the pictures first; 'Use via API' below the page shows the settings."
 
 
-class Files(set[str]):
+class GrowingSet(set[str]):
     """A set that may grow while somebody goes through it."""
 
     def __iter__(self) -> Iterator[str]:
@@ -27,9 +27,9 @@ class Door(gr.Blocks):
 
     def __exit__(self, *problem: Any) -> None:
         super().__exit__(*problem)
-        self.upload_file_set = Files(self.upload_file_set)
+        self.upload_file_set = GrowingSet(self.upload_file_set)
         for block in (self, *self.blocks.values()):
-            block.temp_files = Files(block.temp_files)
+            block.temp_files = GrowingSet(block.temp_files)
         self.temp_file_sets = [self.upload_file_set, *(block.temp_files for block in (self, *self.blocks.values()))]
 
     async def preprocess_data(self, *given: Any, **named: Any) -> Any:

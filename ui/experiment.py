@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import spaces
 import torch
-from PIL import Image
 from torch import Tensor
 
 from advdm import Painting, SettingsError, read_painting
@@ -22,6 +21,7 @@ from advdm.mimicry import (
     mimicry_steps,
     reference,
 )
+from advdm.sheets import picture
 from ui.shared import MODEL, said
 
 SIDES = ("original", "protected")
@@ -82,9 +82,9 @@ def experiment(
         for number, (order, caption) in enumerate(orders(settings)):
             if number and os.path.exists(stop):
                 break
-            for side, picture in enumerate(imitate_side_by_side(MODEL, words, order)):
-                made[side].append(picture)
-                shown[side].append((write_tensor(picture, f"{folder}/painted{number}-{side}.png"), caption))
+            for side, painted in enumerate(imitate_side_by_side(MODEL, words, order)):
+                made[side].append(painted)
+                shown[side].append((write_tensor(painted, f"{folder}/painted{number}-{side}.png"), caption))
             yield Moment(losses, shown, files)
         if not os.path.exists(stop):
             wanted = reference(MODEL, sides[0], settings.seed)
@@ -138,5 +138,5 @@ def read_side(paths: Sequence[str]) -> list[Painting]:
 
 def write_tensor(pictures: Tensor, path: str) -> str:
     """Write the first of (N, 3, H, W) pictures in [0, 1]."""
-    Image.fromarray(pictures[0].permute(1, 2, 0).mul(255).round().byte().cpu().numpy()).save(path, quality=90)
+    picture(pictures[0]).save(path, quality=90)
     return path

@@ -14,7 +14,7 @@ import pandas as pd
 
 from advdm import SettingsError
 from advdm.inversion import InversionSettings
-from advdm.mimicry import PROMPTS, MimicrySettings, Verdict
+from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
 from ui.painting_input import MOST_PICTURES, TOO_MANY, PaintingsInput
@@ -83,6 +83,7 @@ def show_mimicry(
         return
     with said(), run_folder() as folder:
         settings = settings_from(steps, vectors, prompts, count, seed)
+        check_prompts(MODEL, settings)
         idle = gr.update(value=None, interactive=False)
         yield Shown(
             "Reading the pictures.",
@@ -226,8 +227,8 @@ def curve_of(losses: list[tuple[float, ...]]) -> pd.DataFrame:
 
 def report_of(settings: MimicrySettings, seconds: float, verdict: Verdict | None) -> dict[str, Any]:
     """The settings as used and what came of them."""
-    where = {"model": MODEL_NAME, "device": MODEL.device.type, "dtype": str(MODEL.dtype).removeprefix("torch.")}
-    return {**where, **asdict(settings), "seconds": round(seconds, 2), "verdict": verdict and asdict(verdict)}
+    found = {"seconds": round(seconds, 2), "verdict": verdict and asdict(verdict)}
+    return {"model": MODEL_NAME, **MODEL.machine, **asdict(settings), **found}
 
 
 def galleries(pictures: Sequence[list[Picture]]) -> tuple[list[Picture], list[Picture], Any]:

@@ -12,11 +12,11 @@ import gradio as gr
 import numpy as np
 import pandas as pd
 import spaces
-import torch
 from PIL import Image
 
 from advdm import Comparison, Painting, Settings, compare, protection_steps, read_painting
 from advdm.objectives import MEANINGS, OBJECTIVES
+from advdm.sheets import picture
 from advdm.views import whole_view
 from ui import shared
 from ui.painting_input import PaintingInput
@@ -133,9 +133,7 @@ def attack(painting: str, settings: Settings, folder: str, stop: str) -> Iterato
 def write_seen(levels: np.ndarray, path: str) -> str:
     """Write the whole picture as the model sees it: encoded and decoded."""
     view = whole_view(*levels.shape[:2], MODEL.size, MODEL.factor)
-    pixels = torch.from_numpy(levels).permute(2, 0, 1)[None].to(MODEL.device).float() / 255
-    decoded = MODEL.reconstruct(view.look(pixels))[0].permute(1, 2, 0).mul(255).round().byte()
-    Image.fromarray(decoded.cpu().numpy()).save(path)
+    picture(MODEL.reconstruct(view.see(levels, MODEL.device))[0]).save(path)
     return path
 
 
@@ -339,8 +337,7 @@ def curve_of(losses: list[float]) -> pd.DataFrame:
 def report_of(settings: Settings, seconds: float, comparison: Comparison) -> dict[str, Any]:
     """The settings as used and what came of them, as in the command line's --report."""
     used = {**asdict(settings), "step_size": settings.stride}
-    where = {"model": MODEL_NAME, "device": MODEL.device.type, "dtype": str(MODEL.dtype).removeprefix("torch.")}
-    return {**where, **used, "seconds": round(seconds, 2), **asdict(comparison)}
+    return {"model": MODEL_NAME, **MODEL.machine, **used, "seconds": round(seconds, 2), **asdict(comparison)}
 
 
 WATCHED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

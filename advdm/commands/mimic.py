@@ -25,7 +25,6 @@ from advdm.commands.shared import (
     add_machine,
     check_apart,
     check_report,
-    machine,
     mimicry_settings,
     read_aloud,
     write_report,
@@ -92,7 +91,7 @@ def mimic(options: argparse.Namespace) -> int:
     report = {
         "model": model.name,
         **asdict(settings),
-        **machine(model),
+        **model.machine,
         "seconds": round(time.perf_counter() - start, 2),
         "original": [str(original) for original, _ in pairs],
         "protected": [str(copy) for _, copy in pairs],

@@ -24,7 +24,6 @@ from advdm.commands.shared import (
     attack_settings,
     check_report,
     key,
-    machine,
     read_aloud,
     write_report,
 )
@@ -185,7 +184,7 @@ def check_output(path: Path, sources: Sequence[Path]) -> None:
 
 
 def settings_as_used(settings: Settings, model: LatentDiffusion) -> Report:
-    return {"model": model.name, **asdict(settings), "step_size": settings.stride, **machine(model)}
+    return {"model": model.name, **asdict(settings), "step_size": settings.stride, **model.machine}
 
 
 def summary(source: Path, report: Report) -> str:

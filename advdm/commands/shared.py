@@ -15,7 +15,6 @@ from advdm.files import atomic_path, check_folder, make_folder, reason, shown
 
 if TYPE_CHECKING:
     from advdm.mimicry import MimicrySettings
-    from advdm.model import LatentDiffusion
     from advdm.paintings import Painting
     from advdm.protection import Settings
 
@@ -70,10 +69,6 @@ def attack_settings(options: argparse.Namespace) -> Settings:
     from advdm.protection import Settings
 
     return Settings(options.epsilon, options.steps, options.samples, options.step_size, options.objective, options.seed)
-
-
-def machine(model: LatentDiffusion) -> Report:
-    return {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
 
 
 def key(path: Path) -> str:
