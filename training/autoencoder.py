@@ -2,7 +2,7 @@
 
     python -m training.autoencoder --painted DIR --paintings DIR --work DIR --out advdm/atelier/vae
 
-Three ideas, each measured in README.md:
+Three ideas; what they gave is in the model card, advdm/atelier/README.md:
 - The encoder first regresses on the whitened PCA code of 8x8 blocks, so that no latent channel is born dead.
 - Crops grow from 32 to 128 px: small ones teach colour and edges many times faster.
 - Once the encoder is finished, the decoder alone learns to paint texture instead of fog: from the features of a small

@@ -29,7 +29,7 @@ MOST_PROMPTS, LONGEST_PROMPT = 12, 200
 WELCOME = """### How it works
 1. **Use the pair from Protect**, or upload originals and their protected copies in the same order.
 2. **Two imitators** of equal skill each learn one new word: one from the original, one from the protected copy.
-3. **Look.** Both paint the same subjects, and a judge of its own measures how near each came to the painting.
+3. **Look.** Both paint the same subjects, and an independent judge measures how near each came to the painting.
 """
 ABOUT = f"""### What this test is, and what it is not
 It is textual inversion on **{MODEL_NAME}**; other imitators, and other models, may do better. Few pictures make a rough
