@@ -81,7 +81,7 @@ def purified(levels: Levels, model: LatentDiffusion) -> Levels:
     view = whole_view(height, width, model.size, model.factor)
     pixels = view.see(levels, model.device)
     (clean,) = model.repaint(pixels, model.embed(PROMPT), [0], strength=CLEANING, guidance=1)
-    return np.asarray(picture(clean))
+    return np.array(picture(clean))
 
 
 def treatments(model: LatentDiffusion) -> dict[str, Callable[[Levels], Levels]]:

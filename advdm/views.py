@@ -3,6 +3,7 @@
 Trainers never see the painting's own pixels; an attack that looks through the same antialiased resize survives it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ LEVELS = 255
 """8-bit levels between black and white: the one place where they become the [0, 1] of the model."""
 SMALLEST_SQUARE = 0.5
 """Random squares are at least this share of the painting's short side."""
+MOST_SHRINK = 32
+"""Times that one resize makes a picture smaller; what is left to do, plain means of squares of pixels do before."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,10 @@ class View:
     def look(self, pixels: Tensor) -> Tensor:
         """Resize the cropped pixels (N, 3, height, width) to (N, 3, *target); differentiable, antialiased."""
         device = pixels.device
-        # torch has no way back through this resize on Apple's "mps".
+        # torch has no way back through this resize on Apple's "mps", and on a card no way to shrink by more than 47.
         pixels = pixels.cpu() if device.type == "mps" else pixels
+        shrink = math.ceil(max(self.height / self.target[0], self.width / self.target[1]) / MOST_SHRINK)
+        pixels = F.avg_pool2d(pixels, shrink, ceil_mode=True) if shrink > 1 else pixels
         resized = F.interpolate(pixels, self.target, mode="bicubic", antialias=True, align_corners=False)
         return (resized.flip(-1) if self.mirrored else resized).clamp(0, 1).to(device)
 

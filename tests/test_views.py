@@ -54,6 +54,17 @@ def test_look_resizes_as_pillow_does():
     assert np.abs(seen - np.asarray(image)).max() < 1.6
 
 
+def test_a_very_large_painting_is_shrunk_in_two_steps_and_looks_the_same():
+    """80 times smaller, which torch's kernel for cards refuses in one."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (40, 80, 3), np.uint8))
+    levels = np.array(coarse.resize((2565, 1283), Image.Resampling.BICUBIC))  # no multiple of anything
+    seen = View(0, 0, 1283, 2565, (16, 32)).see(levels)
+    wanted = np.asarray(Image.fromarray(levels).resize((32, 16), Image.Resampling.BICUBIC)) / 255
+    assert seen.shape == (1, 3, 16, 32)
+    assert np.abs(seen[0].permute(1, 2, 0).numpy() - wanted).mean() < 0.01
+
+
 def test_mirrored_look_is_the_mirror_image():
     pixels = torch.rand(1, 3, 40, 40)
     plain, mirrored = (View(0, 0, 40, 40, (16, 16), mirrored).look(pixels) for mirrored in (False, True))
