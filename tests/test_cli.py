@@ -573,6 +573,7 @@ def test_one_renamed_copy_is_not_guessed() -> None:
         (["a.png", "a_protected.png", "--prompts", "plain.txt"], "No prompt in plain.txt has {} in it"),
         (["a.png", "a_protected.png", "--steps", "0"], "Steps must lie between"),
         (["a.png", "a_protected.png", "--vectors", "99"], "Vectors must lie between"),
+        (["a.png", "a_protected.png", "--learning-rate", "2"], "Learning rate must lie between"),
         (["a.png", "a_protected.png", "--strength", "2"], "Strength must lie between"),
         (["a.png", "a_protected.png", "--report", "a.png"], "The report a.png must be a .json."),
     ],
@@ -618,3 +619,5 @@ def test_mimic_stopped_or_failing_leaves_nothing(
 def test_mimic_defaults_are_those_of_the_library() -> None:
     options = cli.parser().parse_args(["mimic", "a.png", "b.png", "-o", "out"])
     assert mimicry_settings(options, options.steps, options.seed, options.strength) == MimicrySettings()
+    options = cli.parser().parse_args(["mimic", "a.png", "b.png", "-o", "out", "--learning-rate", "0.005"])
+    assert mimicry_settings(options, options.steps).inversion.learning_rate == 0.005

@@ -108,6 +108,7 @@ def read_aloud(path: Path) -> Painting:
 def add_imitator(command: Parser) -> None:
     add = command.add_argument
     add("--vectors", type=int, default=4, metavar="N", help="vectors of the learned word")
+    add("--learning-rate", type=float, default=0.02, metavar="R", help="of the word; settled on atelier, not elsewhere")
     add("--prompts", type=Path, metavar="FILE", help="a prompt a line, with {} for the word; else six of our own")
     add("--count", type=int, default=1, metavar="N", help="pictures a prompt")
     add("--sampling-steps", type=int, default=25, metavar="N", help="denoising steps of each picture")
@@ -120,7 +121,7 @@ def mimicry_settings(
     from advdm.mimicry import PROMPTS, MimicrySettings
 
     prompts = read_prompts(options.prompts) if options.prompts else PROMPTS
-    inversion = InversionSettings(steps=steps, vectors=options.vectors, seed=seed)
+    inversion = InversionSettings(steps, options.vectors, options.learning_rate, seed=seed)
     return MimicrySettings(inversion, prompts, options.count, options.sampling_steps, seed=seed, strength=strength)
 
 
