@@ -3,9 +3,9 @@
 As in the diffusers example nothing but the word learns. Its vectors are a small parameter of their own, appended to
 the frozen token table for the length of one call, so that no other embedding can move and the model that was
 handed in is never touched. Unlike there it learns in seconds: 200 steps instead of thousands, at a ten times larger
-learning rate (settled on atelier), without weight decay, from crops that are encoded once. Several words are learned
-side by side in one batch from the same timesteps, noise, crops and templates: what differs between them is only what
-they were shown.
+learning rate (settled on atelier) that falls to nothing, so that the last steps do not decide by chance; without weight
+decay, from crops that are encoded once. Several words are learned side by side in one batch from the same timesteps,
+noise, crops and templates: what differs between them is only what they were shown.
 """
 
 from collections.abc import Iterator, Sequence
@@ -110,11 +110,13 @@ def invert(
     start = initial_vectors(model, settings)
     vectors = start.repeat(len(sides), 1).requires_grad_()
     optimizer = torch.optim.AdamW([vectors], lr=settings.learning_rate, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, settings.steps)
     for number in range(1, settings.steps + 1):
         learn = partial(_word_gradients, model, posteriors, vectors, settings, generator)
         with model.enough_memory():
             losses, vectors.grad = finite_gradient(model, generator, learn)
         optimizer.step()
+        schedule.step()
         learned = vectors.detach().clone().split(settings.vectors)
         words = tuple(Word(f"<word-{i}>", part) for i, part in enumerate(learned))
         yield InversionStep(number, tuple(losses.tolist()), words)

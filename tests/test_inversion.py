@@ -70,6 +70,15 @@ def test_several_pictures_of_any_size(tiny):
     assert torch.isfinite(step.words[0].vectors).all()
 
 
+def test_the_word_settles(tiny):
+    """Steps of Adam are about as large as the learning rate, which falls in equal parts: 1, 3/4, 1/2, 1/4 of it."""
+    steps = invert(tiny, [pictures(0, (70, 90))], InversionSettings(steps=4, vectors=2, batch=2, learning_rate=0.1))
+    words = [initial_vectors(tiny, SETTINGS), *(step.words[0].vectors for step in steps)]
+    first, *_, last = [(after - before).abs().median() for before, after in itertools.pairwise(words)]
+    assert first == pytest.approx(0.1, rel=0.01)
+    assert 0 < last < 0.03
+
+
 def test_the_learned_word_lowers_the_noise_error_of_its_pictures(tiny):
     """On timesteps and noise that the training did not see, with the same start for comparison."""
     shown = pictures(0, (64, 64))
