@@ -30,7 +30,7 @@ from advdm.paintings import Painting
 from advdm.protection import PROMPT, Settings, protection_steps
 from advdm.settings import whole
 from advdm.tables import ORIGINAL, RANDOM, UNSEEN, Row, Side
-from advdm.views import LEVELS, whole_view
+from advdm.views import LEVELS
 
 Tick = Callable[[], object]
 """What is called after each step."""
@@ -189,9 +189,7 @@ def _copies_measured(
 def noise_error(painting: Painting, model: LatentDiffusion) -> float:
     """The model's own error on the whole painting, at timesteps and noise that are the same for every painting."""
     generator = torch.Generator().manual_seed(DRAW_SEED)
-    width, height = painting.size
-    view = whole_view(height, width, model.size, model.factor)
-    mean_latent = model.encode(view.see(painting.levels, model.device)).mean
+    mean_latent = model.encode(model.see(painting.levels)).mean
     timesteps = torch.randint(model.timesteps, (DRAWS,), generator=generator)
     noise = torch.randn((DRAWS, *mean_latent.shape[1:]), generator=generator)
     embedding = model.embed(PROMPT)

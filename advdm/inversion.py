@@ -111,8 +111,8 @@ def invert(
     vectors = start.repeat(len(sides), 1).requires_grad_()
     optimizer = torch.optim.AdamW([vectors], lr=settings.learning_rate, weight_decay=0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, settings.steps)
+    learn = partial(_word_gradients, model, posteriors, vectors, settings, generator)
     for number in range(1, settings.steps + 1):
-        learn = partial(_word_gradients, model, posteriors, vectors, settings, generator)
         with model.enough_memory():
             losses, vectors.grad = finite_gradient(model, generator, learn)
         optimizer.step()

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import try_to_load_from_cache
@@ -16,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from advdm.errors import ModelError
 from advdm.files import clean
+from advdm.views import whole_view
 
 # What these two announce while they load (torchvision missing, hub out of reach, progress bars) is noise to a
 # painter: what matters comes back as one ModelError.
@@ -102,6 +104,11 @@ class LatentDiffusion:
     def machine(self) -> dict[str, str]:
         """Where and how it runs, for reports."""
         return {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
+
+    def see(self, levels: np.ndarray) -> Tensor:
+        """All of 8-bit levels (H, W, 3) in the size that the model looks at: (1, 3, h, w) pixels in [0, 1]."""
+        height, width = levels.shape[:2]
+        return whole_view(height, width, self.size, self.factor).see(levels, self.device)
 
     def encode(self, pixels: Tensor) -> Posterior:
         """Posterior of (N, 3, H, W) pixels in [0, 1]; differentiable."""

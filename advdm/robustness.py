@@ -27,7 +27,6 @@ from advdm.paintings import Levels, Painting
 from advdm.protection import PROMPT, Settings, protection_steps
 from advdm.sheets import picture
 from advdm.tables import ORIGINAL, RANDOM, Summary, csv_table, markdown_table, summarise, written
-from advdm.views import whole_view
 
 PROTECTED, ROBUST = "protected", "robustly protected"
 COPIES = (ORIGINAL, RANDOM, PROTECTED, ROBUST)
@@ -77,10 +76,7 @@ def noised(levels: Levels) -> Levels:
 
 def purified(levels: Levels, model: LatentDiffusion) -> Levels:
     """Noised to timestep 200 and denoised by the model itself (as DiffPure, Nie et al. 2022), at the model's size."""
-    height, width = levels.shape[:2]
-    view = whole_view(height, width, model.size, model.factor)
-    pixels = view.see(levels, model.device)
-    (clean,) = model.repaint(pixels, model.embed(PROMPT), [0], strength=CLEANING, guidance=1)
+    (clean,) = model.repaint(model.see(levels), model.embed(PROMPT), [0], strength=CLEANING, guidance=1)
     return np.array(picture(clean))
 
 

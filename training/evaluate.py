@@ -35,7 +35,8 @@ from advdm.mimicry import (
 )
 from advdm.model import LatentDiffusion, load_model
 from advdm.paintings import Painting, find_paintings, read_painting
-from advdm.protection import LEVELS, PROMPT, protect
+from advdm.protection import PROMPT, protect
+from advdm.views import LEVELS
 from training.brushes import HELD_OUT_MANNERS, MANNERS
 from training.captions import all_words
 from training.classifier import load_classifier, right, to_unit

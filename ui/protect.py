@@ -17,7 +17,6 @@ from PIL import Image
 from advdm import Comparison, Painting, Settings, compare, protection_steps, read_painting
 from advdm.objectives import MEANINGS, OBJECTIVES
 from advdm.sheets import picture
-from advdm.views import whole_view
 from ui import shared
 from ui.painting_input import PaintingInput
 from ui.shared import (
@@ -132,8 +131,7 @@ def attack(painting: str, settings: Settings, folder: str, stop: str) -> Iterato
 
 def write_seen(levels: np.ndarray, path: str) -> str:
     """Write the whole picture as the model sees it: encoded and decoded."""
-    view = whole_view(*levels.shape[:2], MODEL.size, MODEL.factor)
-    picture(MODEL.reconstruct(view.see(levels, MODEL.device))[0]).save(path)
+    picture(MODEL.reconstruct(MODEL.see(levels))[0]).save(path)
     return path
 
 

@@ -132,17 +132,19 @@ def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
         )
     planned = plan_targets(originals, protected if os.path.isdir(protected) else None)
     by_name = {copy.stem.removesuffix("_protected"): copy for copy in copies}
-    stems = [(planned[path].stem.removesuffix("_protected"), path.stem) for path in originals]
-    named = [next((by_name[stem] for stem in pair if stem in by_name), None) for pair in stems]
-    if not any(named):
+    pairs, named = [], []
+    for path in originals:
+        copy = by_name.get(planned[path].stem.removesuffix("_protected")) or by_name.get(path.stem)
+        named += [copy] if copy else []
+        pairs.append((path, copy))
+    if not named:
         return list(zip(originals, copies, strict=True))
-    pairs = [(path, copy) for path, copy in zip(originals, named, strict=True) if copy]
-    if len({copy for _, copy in pairs}) < len(originals):
-        missing = next(path for path, copy in zip(originals, named, strict=True) if named.count(copy) > 1 or not copy)
-        raise AdvDMError(
-            f"Which is the protected copy of {shown(missing)}? Some copies are named after their original, some not."
-        )
-    return pairs
+    for path, copy in pairs:
+        if copy is None or named.count(copy) > 1:
+            raise AdvDMError(
+                f"Which is the protected copy of {shown(path)}? Some copies are named after their original, some not."
+            )
+    return list(zip(originals, named, strict=True))
 
 
 def learn_words(
