@@ -2,7 +2,7 @@
 
 As in the diffusers example nothing but the word learns. Its vectors are a small parameter of their own, appended to
 the frozen token table for the length of one call, so that no other embedding can move and the model that was
-handed in is never touched. Unlike there it learns in seconds: 200 steps instead of thousands, at a ten times larger
+handed in is never touched. Unlike there it learns in seconds: 150 steps instead of thousands, at a ten times larger
 learning rate (settled on atelier) that falls to nothing, so that the last steps do not decide by chance; without weight
 decay, from crops that are encoded once. Several words are learned side by side in one batch from the same timesteps,
 noise, crops and templates: what differs between them is only what they were shown.
@@ -48,7 +48,7 @@ class InversionSettings:
     Raises SettingsError when a number is out of range.
     """
 
-    steps: int = 200
+    steps: int = 150
     vectors: int = 4
     learning_rate: float = 0.02
     batch: int = 4

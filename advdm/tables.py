@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from typing import Any, TypeVar
 
 from advdm.errors import AdvDMError
+from advdm.mimicry import imitation
 
 UNSEEN, ORIGINAL, RANDOM = "prompt only", "original", "random noise"
 METRICS = {
@@ -114,12 +115,23 @@ def remarks(table: Table) -> list[str]:
         found.append(
             f"Imitation counts {counted} cells: in the others the original itself taught the imitator nothing."
         )
+    if by_means := imitation_by_means(table):
+        scores = ", ".join(f"{label(side)} {round(score)}" for side, score in by_means.items())
+        found.append(f"By the mean style distances of all cells, which no single one can rule, imitation is: {scores}.")
     for (name, epsilon), row in table.items():
         ours = row["imitation"].mean
         control = table[RANDOM, epsilon]["imitation"].mean if name not in (UNSEEN, ORIGINAL, RANDOM) else None
         if ours is not None and control is not None and ours >= control:
             found.append(f"**{label((name, epsilon))} does no better than random noise: that is a bug.**")
     return found
+
+
+def imitation_by_means(table: Table) -> dict[Side, float]:
+    """Imitation of each side with an epsilon, from mean style distances; empty where the originals taught nothing."""
+    distances = {side: row["style_distance"].mean or 0.0 for side, row in table.items()}
+    unseen, original = distances[UNSEEN, 0], distances[ORIGINAL, 0]
+    scores = {side: imitation(unseen, original, distance) for side, distance in distances.items() if side[1]}
+    return {side: score for side, score in scores.items() if score is not None}
 
 
 def comma_separated(table: Table) -> str:

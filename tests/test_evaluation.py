@@ -25,7 +25,7 @@ from advdm.metrics import compare
 from advdm.mimicry import MimicrySettings
 from advdm.paintings import Painting
 from advdm.protection import Settings
-from advdm.tables import METRICS, ORIGINAL, RANDOM, UNSEEN, Row, markdown, tabulate
+from advdm.tables import METRICS, ORIGINAL, RANDOM, UNSEEN, Row, imitation_by_means, markdown, tabulate
 from tests.test_cli import ROOT, paint, run, saved_tiny, workplace, written  # noqa: F401  (fixtures)
 
 QUICK = ("--steps", "2", "--inversion-steps", "2", "--epsilons", "4,8", "--vectors", "1", "--prompts", "prompts.txt")
@@ -172,6 +172,17 @@ def test_table_names_its_spread_and_what_failed():
     text = markdown(tabulate([[*controls, row(RANDOM, 8, 90.0), row("advdm", 8, 95.0)]]))
     assert "**advdm 8 does no better than random noise: that is a bug.**" in text
     assert "| advdm 8 | 95 | 0.500 | 1.0 | 0.25 |  |  |  |  |" in text
+
+
+def test_mean_distances_count_every_cell():
+    def cell(unseen: float, original: float, protected: float) -> list[Row]:
+        sides = ((UNSEEN, 0, unseen), (ORIGINAL, 0, original), (RANDOM, 8, original), ("advdm", 8, protected))
+        return [Row(side, epsilon, None, distance, 1.0, 0.25) for side, epsilon, distance in sides]
+
+    table = tabulate([cell(0.9, 0.5, 0.8), cell(0.5, 0.5, 0.5)])
+    assert imitation_by_means(table) == pytest.approx({(RANDOM, 8): 100, ("advdm", 8): 25})
+    assert "imitation is: random noise 8 100, advdm 8 25." in markdown(table)
+    assert imitation_by_means(tabulate([cell(0.5, 0.5, 0.5)])) == {}, "nothing was learned"
 
 
 @pytest.mark.parametrize(

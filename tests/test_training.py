@@ -25,12 +25,14 @@ from training.autoencoder import (
 )
 from training.brushes import HELD_OUT_MANNERS, MANNERS
 from training.captions import (
+    STYLE_TOKENS,
     all_words,
     colour_statistics,
     compose,
     palette_reader,
     real_caption,
     scene_caption,
+    style_word,
     subject_in_title,
 )
 from training.classifier import NAMES, TREATMENTS, roughened, targets
@@ -158,10 +160,12 @@ def test_a_title_names_what_can_be_seen_only_in_a_wide_view() -> None:
     assert subject_in_title("Study") is None
     assert subject_in_title("The Beach at Sainte-Adresse") == "the sea"
     rng = np.random.default_rng(0)
-    wide = {real_caption("The Beach", 1.0, "blue", rng) for _ in range(50)}
-    narrow = {real_caption("The Beach", 0.3, "blue", rng) for _ in range(50)}
+    wide = {real_caption("The Beach", 1.0, "blue", style_word(3), rng) for _ in range(50)}
+    narrow = {real_caption("The Beach", 0.3, "blue", style_word(3), rng) for _ in range(50)}
     assert any("the sea" in caption for caption in wide)
     assert not any("the sea" in caption for caption in narrow)
+    assert any("in the style of <painting-3-0> <painting-3-1>" in caption for caption in narrow)
+    assert not all("<painting-3-0>" in caption for caption in narrow)
 
 
 def test_the_palette_is_read_from_the_picture(levels: np.ndarray) -> None:
@@ -319,8 +323,21 @@ def test_the_denoiser_trains_and_resumes(tmp_path: Path) -> None:
     source = Captioned(latents, lambda i, rng: f"a painting of {list(SUBJECTS)[i]}")
     options = argparse.Namespace(seed=0, steps=2, batch=2, learning_rate=1e-3, bf16=False, work=tmp_path, start=None)
     tokenizer = new_tokenizer(all_words())
-    trained, resumed = (train(source, source, tokenizer, options).state_dict() for _ in range(2))
+    trained, resumed = (train(source, source, tokenizer, [], options).state_dict() for _ in range(2))
     assert all(torch.equal(trained[name], resumed[name]) for name in trained)
+
+
+def test_the_denoiser_learns_a_word_of_each_real_painting_and_forgets_it(tmp_path: Path) -> None:
+    latents = torch.randn((4, 8, 4, 4), generator=torch.Generator().manual_seed(0)).half()
+    painted = Captioned(latents, lambda i, rng: "a painting")
+    real = Captioned(latents, lambda i, rng: f"a painting in the style of {style_word(i % 2)}")
+    options = argparse.Namespace(seed=0, steps=2, batch=8, learning_rate=1e-3, bf16=False, work=tmp_path, start=None)
+    tokenizer = new_tokenizer(all_words())
+    known = len(tokenizer)
+    trained = train(painted, real, tokenizer, [style_word(0), style_word(1)], options)
+    kept = torch.load(tmp_path / "denoiser.pt")["model"]["text_encoder.embeddings.token_embedding.weight"]
+    assert len(kept) == known + 2 * STYLE_TOKENS
+    assert len(trained.text_encoder.get_input_embeddings().weight) == len(tokenizer) == known
 
 
 # Classifier

@@ -230,21 +230,21 @@ def short_strokes(study: Study, rng: Rng) -> Array:
 
 
 def swirling_strokes(study: Study, rng: Rng) -> Array:
-    """Long curved strokes that turn around whirls."""
+    """Long curved strokes, light beside dark, that turn around whirls."""
     n, unit = study.size, study.size / 256 * rng.uniform(0.9, 1.3)
     x, y = grid(n)
-    turn, pull = np.zeros((n, n), np.complex64), rng.uniform(0.35, 0.8)
-    for _ in range(rng.integers(3, 8)):
-        cx, cy, reach = rng.uniform(0, 1), rng.uniform(0, 0.9), rng.uniform(0.1, 0.3)
+    turn, pull = np.zeros((n, n), np.complex64), rng.uniform(0.25, 0.55)
+    for _ in range(rng.integers(3, 7)):
+        cx, cy, reach = rng.uniform(0, 1), rng.uniform(0, 0.9), rng.uniform(0.15, 0.35)
         around = np.arctan2(y - cy, x - cx) + np.pi / 2 + rng.uniform(-0.3, 0.3)
         turn += np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / reach**2) * np.exp(2j * around)
     angle = np.angle(turn + pull * np.exp(2j * edge_angle(study.colour, study.angle, 3))) / 2
-    angle = angle.astype(np.float32) + 0.2 * noise(rng, n, 6)
-    starts = scatter(rng, n, 6.5 * unit)
-    colours = broken(pick(study.colour, starts), study, rng, 0.12, 0.5)
-    paths = trace(angle, starts, spread(rng, len(starts), 18, 36) * unit, 5)
-    image = draw(to_bytes(ground(study, rng, 0.4)), paths, colours, spread(rng, len(starts), 3.5, 6.5) * unit)
-    return to_unit(touch_up(image, study, rng, unit))
+    angle = angle.astype(np.float32) + 0.1 * noise(rng, n, 4)
+    starts = scatter(rng, n, 9 * unit)
+    colours = broken(pick(study.colour, starts), study, rng, 0.2, 0.5)
+    paths = trace(angle, starts, spread(rng, len(starts), 40, 80) * unit, 10)
+    image = draw(to_bytes(ground(study, rng, 0.4)), paths, colours, spread(rng, len(starts), 5, 8) * unit)
+    return to_unit(touch_up(image, study, rng, unit, 0.4))
 
 
 def dots(study: Study, rng: Rng) -> Array:

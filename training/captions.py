@@ -40,6 +40,8 @@ SEEN_IN_TITLES = (
 
 WHOLE = 0.7
 """A view of at least this share of a painting's short side still shows the subject of its title."""
+STYLE_TOKENS = 4
+"""Tokens of the word of a real painting's style: as many vectors as an imitator learns for one."""
 
 
 def compose(subject: str | None, manner: str | None, palette: str | None, rng: np.random.Generator) -> str:
@@ -66,10 +68,15 @@ def subject_in_title(title: str) -> str | None:
     return next((seen for pattern, seen in SEEN_IN_TITLES if re.search(pattern, title.lower())), None)
 
 
-def real_caption(title: str, share: float, palette: str, rng: np.random.Generator) -> str:
-    """The subject of the title where the view is wide enough to show it, and the measured palette."""
+def style_word(painting: int) -> str:
+    """The word of the style of real painting number `painting`: STYLE_TOKENS tokens that no other caption has."""
+    return " ".join(f"<painting-{painting}-{i}>" for i in range(STYLE_TOKENS))
+
+
+def real_caption(title: str, share: float, palette: str, style: str, rng: np.random.Generator) -> str:
+    """Names the subject of the title where the view is wide enough to show it, the style, and the measured palette."""
     subject = subject_in_title(title) if share >= WHOLE else None
-    return compose(subject and some(subject, rng), None, some(palette, rng), rng)
+    return compose(subject and some(subject, rng), some(style, rng), some(palette, rng), rng)
 
 
 def colour_statistics(levels: np.ndarray) -> np.ndarray:

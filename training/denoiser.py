@@ -4,12 +4,17 @@
 
 The autoencoder must already stand in OUT/vae. The loss is the noise error of DDPM (epsilon prediction) with
 min-SNR weights (Hang et al. 2023, gamma 5); a tenth of the captions is empty, for classifier-free guidance.
+
+Every real painting has a word of its own, which is learned with the rest and left out of the finished model. So the
+denoiser learns that a word may mean a surface and colours that no other word names, which is what textual inversion
+asks of it; Stable Diffusion learned that from the names of painters.
 """
 
 import argparse
+import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +29,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from advdm.files import atomic_path
 from training.autoencoder import POSTERIOR_STD
-from training.captions import all_words, palette_reader, real_caption, scene_caption
+from training.captions import all_words, palette_reader, real_caption, scene_caption, style_word
 from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
 from training.pictures import Pictures, load_pictures, real_views, to_signed
 
@@ -171,7 +176,8 @@ def captioned_views(pictures: Pictures, autoencoder: AutoencoderKL, cache: Path,
     latents = cached_latents(cache, autoencoder, views)
 
     def caption(i: int, rng: np.random.Generator) -> str:
-        return real_caption(pictures.real_titles[numbers[i]], shares[i], palettes[i], rng)
+        painting = numbers[i]
+        return real_caption(pictures.real_titles[painting], shares[i], palettes[i], style_word(painting), rng)
 
     return Captioned(latents, caption)
 
@@ -221,10 +227,18 @@ def starting_point(folder: Path | None, channels: int, tokenizer: CLIPTokenizer)
     return model.train()
 
 
-def train(painted: Captioned, real: Captioned, tokenizer: CLIPTokenizer, options: argparse.Namespace) -> Conditioned:
-    """Minimise the min-SNR-weighted noise error; returns the averaged weights."""
+def train(
+    painted: Captioned, real: Captioned, tokenizer: CLIPTokenizer, styles: Sequence[str], options: argparse.Namespace
+) -> Conditioned:
+    """Minimise the min-SNR-weighted noise error; returns the averaged weights.
+
+    Captions may also hold the words `styles`, which `tokenizer` does not know; they are forgotten in the end.
+    """
     torch.manual_seed(options.seed)
     model = starting_point(options.start, painted.latents.shape[1], tokenizer)
+    known, tokenizer = len(tokenizer), copy.deepcopy(tokenizer)
+    tokenizer.add_tokens([token for style in styles for token in style.split()])
+    model.text_encoder.resize_token_embeddings(len(tokenizer))
     average = Average(model, decay=0.999)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01, fused=True)
     scheduler = new_scheduler()
@@ -257,6 +271,7 @@ def train(painted: Captioned, real: Captioned, tokenizer: CLIPTokenizer, options
         optimizer.step()
         average.update(model, step)
         recent.append(loss.item())
+    average.module.text_encoder.resize_token_embeddings(known)
     return average.module
 
 
@@ -279,7 +294,8 @@ def main() -> None:
     painted = captioned_scenes(pictures, autoencoder, options.work / "painted_latents.pt")
     real = captioned_views(pictures, autoencoder, options.work / "real_latents.pt", options.seed)
     tokenizer = starting_tokenizer(options.start)
-    model = train(painted, real, tokenizer, options)
+    styles = [style_word(i) for i in range(len(pictures.real))]
+    model = train(painted, real, tokenizer, styles, options)
     for part in (autoencoder, model.unet):
         part.register_to_config(_name_or_path="")  # else the folder of this machine is written down
     pipeline = new_pipeline(autoencoder, tokenizer, model.text_encoder, model.unet)

@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
     add("--steps", type=int, default=100, metavar="N", help="steps of each attack")
     add("--samples", type=int, default=1, metavar="N", help="Monte-Carlo samples averaged in each of them")
     add("--step-size", type=float, metavar="S", help="change in one step, of 255 levels; else an eighth of epsilon")
-    add("--inversion-steps", type=int, default=200, metavar="N", help="steps of textual inversion")
+    add("--inversion-steps", type=int, default=150, metavar="N", help="steps of textual inversion")
     add_imitator(command)
 
 
@@ -68,7 +68,6 @@ def evaluate(options: argparse.Namespace) -> int:
     from advdm.model import choose_device, load_model
     from advdm.paintings import read_painting
     from advdm.protection import Settings
-    from advdm.tables import check_plotting
 
     settings = EvaluationSettings(
         options.epsilons,
@@ -78,7 +77,6 @@ def evaluate(options: argparse.Namespace) -> int:
         mimicry_settings(options, options.inversion_steps),
     )
     device = choose_device(options.device)
-    check_plotting()
     whole = options.folder.resolve()
     output = options.output or options.folder.parent / f"{whole.name}_evaluation"
     subjects = find_subjects(options.folder, output)
@@ -109,11 +107,10 @@ def make_cells(
 ) -> None:
     """Make each cell, under one bar whose time left is that of this process's share."""
     from advdm.cells import make_cell
-    from advdm.judge import Judge
+    from advdm.judge import shared_judge
 
-    judge = Judge()
     total = sum(settings.ticks(len(cell.subject.files)) for cell in cells)
     with tqdm(total=total, unit=" steps", leave=False, dynamic_ncols=True, disable=quiet or None) as bar:
         for cell in cells:
             bar.set_description(f"{shown(cell.subject.name)} {cell.seed}")
-            make_cell(cell, model, judge, settings, bar.update)
+            make_cell(cell, model, shared_judge(), settings, bar.update)

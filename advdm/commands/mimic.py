@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
     add("protected", metavar="PROTECTED", type=Path, help="its protected copy, or a folder of theirs")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for pictures, words and report.json")
     add_machine(command)
-    add("--steps", type=int, default=200, metavar="N", help="steps of textual inversion")
+    add("--steps", type=int, default=150, metavar="N", help="steps of textual inversion")
     add_imitator(command)
     add("--seed", type=int, default=0, metavar="N", help="of the learning, and of the first picture of each prompt")
     add(

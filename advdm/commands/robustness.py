@@ -36,7 +36,7 @@ def add(commands: Commands) -> None:
     add_machine(command)
     add_attack(command)
     add("--skip-mimicry", action="store_true", help="noise error only; the imitators take most of the time")
-    add("--inversion-steps", type=int, default=200, metavar="N", help="steps of textual inversion")
+    add("--inversion-steps", type=int, default=150, metavar="N", help="steps of textual inversion")
     add_imitator(command)
 
 
