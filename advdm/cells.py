@@ -25,7 +25,7 @@ from advdm.mimicry import middle_square
 from advdm.model import LatentDiffusion
 from advdm.paintings import find_paintings, read_painting
 from advdm.sheets import grid, sheet, strip
-from advdm.tables import METRICS, RANDOM, UNSEEN, Row, comma_separated, label, markdown, plot, tabulate
+from advdm.tables import METRICS, RANDOM, UNSEEN, Row, can_plot, comma_separated, label, markdown, plot, tabulate
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def make_cell(cell: Cell, model: LatentDiffusion, judge: Judge, settings: Evalua
 
 
 def write_results(cells: Sequence[Cell], output: Path, settings: EvaluationSettings, model_name: str) -> None:
-    """evaluation.md, .csv and .png, and sheet.jpg, from finished cells."""
+    """evaluation.md and .csv, .png where there is matplotlib, and sheet.jpg, from finished cells."""
     table = tabulate([cell.rows() for cell in cells])
     title = f"# Imitation of {len({cell.subject for cell in cells})} subjects on {clean(Path(model_name).name)}\n\n"
     used = f"\nSettings: `{json.dumps(asdict(settings))}`\n"
@@ -124,8 +124,9 @@ def write_results(cells: Sequence[Cell], output: Path, settings: EvaluationSetti
         path.write_text(title + markdown(table) + used, encoding="utf-8")
     with atomic_path(output / "evaluation.csv") as path:
         path.write_text(comma_separated(table), encoding="utf-8")
-    with atomic_path(output / "evaluation.png") as path:
-        plot(table, path)
+    if can_plot():
+        with atomic_path(output / "evaluation.png") as path:
+            plot(table, path)
     with atomic_path(output / "sheet.jpg") as path:
         grid([_page(cell, settings) for cell in cells if cell.seed == 0]).save(path, quality=90)
 

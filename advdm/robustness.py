@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from advdm.evaluation import Tick, noise_error, with_noise
-from advdm.judge import Judge, style_distance
+from advdm.judge import shared_judge, style_distance
 from advdm.mimicry import (
     MimicrySettings,
     imitate,
@@ -174,7 +174,7 @@ def imitations(
     0 never saw the painting and 100 learned from the original, untouched; so the original's own row tells what the
     treatment costs an imitator.
     """
-    judge = Judge()
+    judge = shared_judge()
     wanted = judge.style(reference(model, [copies[ORIGINAL]], settings.seed))
     unseen = style_distance(judge.style(imitate_unseen(model, settings)), wanted)
     known: float | None = None

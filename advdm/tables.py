@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, TypeVar
 
-from advdm.errors import AdvDMError
 from advdm.mimicry import imitation
 
 UNSEEN, ORIGINAL, RANDOM = "prompt only", "original", "random noise"
@@ -150,9 +149,9 @@ def csv_table(keys: Sequence[str], metrics: Collection[str], table: Mapping[Key,
     return text.getvalue()
 
 
-def check_plotting() -> None:
-    if find_spec("matplotlib") is None:
-        raise AdvDMError("The plot needs matplotlib, which is not installed: pip install matplotlib")
+def can_plot() -> bool:
+    """Whether matplotlib, which only the plot needs, is installed."""
+    return find_spec("matplotlib") is not None
 
 
 def plot(table: Table, path: Path) -> None:

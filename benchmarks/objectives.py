@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 
 from advdm.evaluation import imitations, measure, with_noise
-from advdm.judge import Judge
+from advdm.inversion import InversionSettings
+from advdm.judge import shared_judge
 from advdm.mimicry import MimicrySettings
 from advdm.model import LatentDiffusion, load_model
 from advdm.objectives import OBJECTIVES
@@ -76,11 +77,11 @@ def main() -> None:
     parser.add_argument("--epsilon", type=int, default=8)
     parser.add_argument("--steps", type=int, default=100, help="of advdm, whose time all get")
     parser.add_argument("--samples", type=int, default=1)
-    parser.add_argument("--inversion-steps", type=int, default=200)
+    parser.add_argument("--inversion-steps", type=int, default=InversionSettings().steps)
     parser.add_argument("--count", type=int, default=4, help="pictures a prompt")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    model, judge = load_model(options.model, "cpu"), Judge()
+    model, judge = load_model(options.model, "cpu"), shared_judge()
     paintings = [read_painting(path) for path in find_paintings([options.folder])]
     attack = Settings(options.epsilon, options.steps, options.samples, seed=options.seed)
     costs = milliseconds(paintings[0], model, attack)

@@ -111,6 +111,11 @@ class TestHandler:
         change = (pixels(last.protected["value"]).astype(int) - pixels(file)) * 10 + 128
         assert np.array_equal(pixels(last.details[2][0]), change)
 
+    def test_says_when_nothing_is_changed(self, tab: ModuleType, file: str) -> None:
+        *_, last = run(tab, file, epsilon=2, steps=1)
+        assert last.report["max_change"] == 0
+        assert last.status == "Done after 1 steps. Nothing is changed yet: this copy is not protected."
+
     def test_model_sees_both(self, tab: ModuleType, file: str) -> None:
         *_, last = run(tab, file)
         (before, _), (after, _) = last.seen

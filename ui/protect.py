@@ -216,7 +216,7 @@ def show_protection(
         PACE.seconds = seconds / passes(done, settings.samples)
         protected = read_painting(moment.protected)
         yield Shown(
-            status=f"{'Done' if done == settings.steps else 'Stopped'} after {done} steps.",
+            status=f"{'Done' if done == settings.steps else 'Stopped'} after {done} steps.{warning(moment.comparison)}",
             protected=gr.update(value=moment.protected, interactive=True),
             report=report_of(replace(settings, steps=done), seconds, moment.comparison),
             numbers=f"{numbers_line(moment.comparison, seconds)}\n\n{notes_on(original)}",
@@ -317,6 +317,11 @@ def numbers_line(comparison: Comparison, seconds: float) -> str:
     change = f"**Largest change {comparison.max_change} of 255 levels**"
     psnr, ssim, perceptual = comparison.psnr, comparison.ssim, comparison.perceptual
     return f"{change} · PSNR {psnr:.1f} dB · SSIM {ssim:.3f} · perceptual distance {perceptual:.3f} · {seconds:.1f} s"
+
+
+def warning(comparison: Comparison) -> str:
+    """Where less than half a level was changed, the saved copy is the original."""
+    return "" if comparison.max_change else " Nothing is changed yet: this copy is not protected."
 
 
 def notes_on(painting: Painting) -> str:

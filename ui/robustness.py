@@ -7,19 +7,18 @@ import gradio as gr
 import spaces
 
 from advdm import read_painting
-from advdm.robustness import UNTOUCHED, left, noise_errors, treatments
+from advdm.robustness import PROTECTED, UNTOUCHED, left, noise_errors, treatments
 from advdm.tables import ORIGINAL, markdown_table
-from ui.protect import FILES_SECONDS
-from ui.shared import LANE, MODEL, MODEL_NAME, said
+from ui.protect import FILES_SECONDS, QUIET
+from ui.shared import LANE, MODEL, MODEL_NAME, give_back_memory, said
 
-PROTECTED = "protected"
 HEADINGS = ("After", "Noise error of the original", "of the protected copy", "What is left of the difference")
 SECONDS = 45
 """Guess for ZeroGPU: two pictures after nine treatments on Stable Diffusion."""
 
 ABOUT = f"""Platforms and imitators change a picture before a model learns from it. This does the same to both pictures
-above, and measures how wrong **{MODEL_NAME}** then still is about each: the higher the noise error,
-the harder the picture is to learn. It trains nobody; `python -m advdm robustness` does that as well."""
+above (of several pairs, the first), and measures how wrong **{MODEL_NAME}** then still is about each: the higher the
+noise error, the harder the picture is to learn. It trains nobody; `python -m advdm robustness` does that as well."""
 
 Errors = dict[str, dict[str, float]]
 
@@ -45,9 +44,12 @@ def show_robustness(original: list[str], protected: list[str]) -> Iterator[str]:
     if not original or not protected:
         raise gr.Error("Choose an original and its protected copy.", print_exception=False)
     total = len(treatments(MODEL))
-    with closing(measure(original[0], protected[0])) as tables:
-        for errors in tables:
-            yield f"{table(errors)}\n\nTreatment {len(errors)} of {total}."
+    try:
+        with closing(measure(original[0], protected[0])) as tables:
+            for errors in tables:
+                yield f"{table(errors)}\n\nTreatment {len(errors)} of {total}."
+    finally:
+        give_back_memory()
     yield f"{table(errors)}\n\n{summary(errors)}"
 
 
@@ -56,12 +58,12 @@ def table(errors: Errors) -> str:
     lines = []
     for name, row in errors.items():
         share = left(errors, name, PROTECTED)
-        kept = "nothing to lose" if share is None else f"{share:.0f} %, {in_words(share)}"
+        kept = "nothing to lose" if share is None else f"{share:.0f} %, {share_in_words(share)}"
         lines.append([name, f"{row[ORIGINAL]:.3f}", f"{row[PROTECTED]:.3f}", kept])
     return markdown_table(HEADINGS, lines)
 
 
-def in_words(share: float) -> str:
+def share_in_words(share: float) -> str:
     """What so many % left of the difference mean."""
     words = ((100, "all of it"), (80, "nearly all"), (40, "a part"), (10, "little"))
     return next((word for least, word in words if share >= least), "nothing")
@@ -76,13 +78,15 @@ def summary(errors: Errors) -> str:
             "The copy's noise error hardly differs from that of the original, so there is nothing that could be left."
         )
     weakest = min(shares, key=lambda name: shares[name])
-    return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {in_words(shares[weakest])}."
+    return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {share_in_words(shares[weakest])}."
 
 
 def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
     """The panel with its event, on the pictures that the two inputs hold."""
     with gr.Accordion("What is left after JPEG, resizing and cleaning?", open=False):
         gr.Markdown(ABOUT)
-        start = gr.Button("Measure what is left")
+        with gr.Row():
+            start, stop = gr.Button("Measure what is left"), gr.Button("Stop")
         result = gr.Markdown()
-    start.click(show_robustness, [original, protected], result, api_visibility="private", **LANE)
+    run = start.click(show_robustness, [original, protected], result, api_visibility="private", **LANE)
+    stop.click(None, cancels=run, **QUIET)

@@ -68,7 +68,7 @@ def add(commands: Commands) -> None:
 def mimic(options: argparse.Namespace) -> int:
     """Learn a word from each side, paint the same prompts with each and without, and judge; then write everything."""
     from advdm.evaluation import noise_error
-    from advdm.judge import Judge
+    from advdm.judge import shared_judge
     from advdm.mimicry import PAINTED_OVER, judge_imitations, reference
     from advdm.model import choose_device, load_model
 
@@ -84,7 +84,7 @@ def mimic(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     words = learn_words(model, (originals, copies), settings)
     pictures = paint_sides(model, (originals, copies), words, settings)
-    judge, wanted = Judge(), reference(model, originals, settings.seed)
+    judge, wanted = shared_judge(), reference(model, originals, settings.seed)
     unseen, original, protected, *repainted = pictures.values()
     verdict = judge_imitations(judge, wanted, unseen, original, protected)
     over = judge_imitations(judge, wanted, unseen, *repainted, way=PAINTED_OVER) if repainted else None
@@ -227,6 +227,9 @@ def write_mimicry(
         for side, word in zip(("original", "protected"), words, strict=True):
             word.save(folder / f"{side}.safetensors")
         write_report(folder / "report.json", report)
+        for side in ("unseen", "original", "protected"):  # an earlier run may have painted more
+            for old in output.glob(f"{side}_*[0-9].png"):
+                old.unlink()
 
 
 @contextmanager

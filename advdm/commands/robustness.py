@@ -56,14 +56,14 @@ def robustness(options: argparse.Namespace) -> int:
         raise AdvDMError(f"There is no picture in {', '.join(map(shown, options.originals))}.")
     check_apart(options.output, [source.parent for source in sources])
     for source in sources:
-        read_painting(source)  # one that cannot be read is better known now than after hours
+        read_aloud(source)  # one that cannot be read is better known now than after hours
     model = load_model(options.model, device)
     rows = []
     total = ticks(model, attack, mimicry) * len(sources)
     with tqdm(total=total, unit=" steps", leave=False, dynamic_ncols=True, disable=None) as bar:
         for source in sources:
             bar.set_description(shown(source))
-            rows.append(measure(read_aloud(source), model, attack, mimicry, bar.update))
+            rows.append(measure(read_painting(source), model, attack, mimicry, bar.update))
     table = tabulate(rows)
     used = {"attack": asdict(attack), "mimicry": mimicry and asdict(mimicry)}
     count = f"{len(sources)} {'painting' if len(sources) == 1 else 'paintings'}"
