@@ -9,7 +9,7 @@ import spaces
 from advdm import read_painting
 from advdm.robustness import PROTECTED, UNTOUCHED, left, noise_errors, treatments
 from advdm.tables import ORIGINAL, markdown_table
-from ui.protect import FILES_SECONDS, QUIET
+from ui.protect import FILES_SECONDS, QUIET, WATCHED
 from ui.shared import LANE, MODEL, MODEL_NAME, give_back_memory, said
 
 HEADINGS = ("After", "Noise error of the original", "of the protected copy", "What is left of the difference")
@@ -19,6 +19,7 @@ SECONDS = 45
 ABOUT = f"""Platforms and imitators change a picture before a model learns from it. This does the same to both pictures
 above (of several pairs, the first), and measures how wrong **{MODEL_NAME}** then still is about each: the higher the
 noise error, the harder the picture is to learn. It trains nobody; `python -m advdm robustness` does that as well."""
+WAITING = "Waiting for a free place."
 
 Errors = dict[str, dict[str, float]]
 
@@ -88,5 +89,12 @@ def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
         with gr.Row():
             start, stop = gr.Button("Measure what is left"), gr.Button("Stop")
         result = gr.Markdown()
-    run = start.click(show_robustness, [original, protected], result, api_visibility="private", **LANE)
+    run = start.click(lambda: WAITING, None, result, **QUIET).then(
+        # Hidden, for else a run that was stopped leaves the word "Error".
+        show_robustness,
+        [original, protected],
+        result,
+        **{**LANE, **WATCHED},
+    )
+    run.failure(lambda text: "Nothing was measured." if text == WAITING else text, result, result, **QUIET)
     stop.click(None, cancels=run, **QUIET)
