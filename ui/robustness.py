@@ -10,7 +10,7 @@ from advdm import read_painting
 from advdm.robustness import PROTECTED, UNTOUCHED, left, noise_errors, treatments
 from advdm.tables import ORIGINAL, markdown_table
 from ui.protect import FILES_SECONDS, QUIET, WATCHED
-from ui.shared import LANE, MODEL, MODEL_NAME, give_back_memory, said
+from ui.shared import LANE, MODEL, MODEL_NAME, WAITING, give_back_memory, said
 
 HEADINGS = ("After", "Noise error of the original", "of the protected copy", "What is left of the difference")
 SECONDS = 45
@@ -19,7 +19,6 @@ SECONDS = 45
 ABOUT = f"""Platforms and imitators change a picture before a model learns from it. This does the same to both pictures
 above (of several pairs, the first), and measures how wrong **{MODEL_NAME}** then still is about each: the higher the
 noise error, the harder the picture is to learn. It trains nobody; `python -m advdm robustness` does that as well."""
-WAITING = "Waiting for a free place."
 
 Errors = dict[str, dict[str, float]]
 
@@ -94,7 +93,8 @@ def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
         show_robustness,
         [original, protected],
         result,
-        **{**LANE, **WATCHED},
+        **LANE,
+        **WATCHED,
     )
     run.failure(lambda text: "Nothing was measured." if text == WAITING else text, result, result, **QUIET)
     stop.click(None, cancels=run, **QUIET)

@@ -24,6 +24,7 @@ SHOWN_SIDE = 2000
 ON_ZERO = os.getenv("SPACES_ZERO_GPU", "").lower() in ("1", "true")
 ANONYMOUS_SECONDS = 80
 """The longest call that ZeroGPU admits for a visitor without an account."""
+WAITING = "Waiting for a free place."
 LANE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """Of the events that work with the model, one at a time."""
 
@@ -80,7 +81,7 @@ def stop_flag(request: gr.Request) -> Path:
 def begin(request: gr.Request) -> tuple[str, Any, Any]:
     """Before a run: status line, start button off, Stop on."""
     stop_flag(request).unlink(missing_ok=True)
-    return "Waiting for a free place.", gr.update(interactive=False), gr.update(interactive=True)
+    return WAITING, gr.update(interactive=False), gr.update(interactive=True)
 
 
 def press_stop(request: gr.Request) -> tuple[str, Any]:
