@@ -21,11 +21,12 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
+from advdm.convolution import multiply_large_kernels
 from advdm.inversion import InversionSettings, invert
 from advdm.mimicry import PROMPTS
 from advdm.model import LatentDiffusion
 from advdm.tables import markdown_table
-from benchmarks.speed import PAINTING, RESULTS, Case, new_model, new_painting, ours, peak, settle
+from benchmarks.speed import PAINTING, RESULTS, Case, convolve_plainly, new_model, new_painting, ours, peak, settle
 
 Choice = Callable[[LatentDiffusion], AbstractContextManager[object]]
 AS_IS = "as it is"
@@ -66,6 +67,14 @@ def bfloat16(model: LatentDiffusion) -> Iterator[None]:
 
 
 @contextmanager
+def plain_kernels(model: LatentDiffusion) -> Iterator[None]:
+    """Every convolution by torch's own, also those of large kernels over small pictures."""
+    convolve_plainly(model.unet)
+    yield
+    multiply_large_kernels(model.unet)
+
+
+@contextmanager
 def checkpointed(model: LatentDiffusion) -> Iterator[None]:
     """Activations of the denoiser are computed twice instead of kept."""
     model.unet.enable_gradient_checkpointing()
@@ -94,6 +103,7 @@ CHOICES: dict[str, Choice] = {
     "denoiser channels_last": partial(memory_format, "unet", torch.channels_last),
     "autoencoder contiguous": partial(memory_format, "vae", torch.contiguous_format),
     "denoiser in bfloat16": bfloat16,
+    "large kernels by oneDNN": plain_kernels,
     "denoiser checkpointed": checkpointed,
     "1 sample at a time": partial(at_once, 1),
     "2 samples at a time": partial(at_once, 2),

@@ -36,7 +36,15 @@ from training.captions import (
     subject_in_title,
 )
 from training.classifier import NAMES, TREATMENTS, roughened, targets
-from training.denoiser import Captioned, cached_latents, new_tokenizer, starting_tokenizer, train
+from training.denoiser import (
+    HARD_MANNERS,
+    Captioned,
+    cached_latents,
+    captioned_scenes,
+    new_tokenizer,
+    starting_tokenizer,
+    train,
+)
 from training.evaluate import (
     EPSILON,
     SECTIONS,
@@ -320,17 +328,25 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
 
 def test_the_denoiser_trains_and_resumes(tmp_path: Path) -> None:
     latents = torch.randn((4, 8, 4, 4), generator=torch.Generator().manual_seed(0)).half()
-    source = Captioned(latents, lambda i, rng: f"a painting of {list(SUBJECTS)[i]}")
+    source = Captioned(latents, lambda i, rng: f"a painting of {list(SUBJECTS)[i]}", np.full(4, 0.25))
     options = argparse.Namespace(seed=0, steps=2, batch=2, learning_rate=1e-3, bf16=False, work=tmp_path, start=None)
     tokenizer = new_tokenizer(all_words())
     trained, resumed = (train(source, source, tokenizer, [], options).state_dict() for _ in range(2))
     assert all(torch.equal(trained[name], resumed[name]) for name in trained)
 
 
+def test_hard_manners_are_drawn_more_often(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scenes = [Scene("a house", manner, "gold") for manner in ("dots", *HARD_MANNERS, *["dots"] * VALIDATION)]
+    levels = np.zeros((len(scenes), 8, 8, 3), np.uint8)
+    monkeypatch.setattr("training.denoiser.cached_latents", lambda cache, autoencoder, levels: torch.zeros(len(levels)))
+    source = captioned_scenes(Pictures(levels, (), (), tuple(scenes)), new_autoencoder(), tmp_path)
+    assert source.shares.tolist() == pytest.approx([1 / 7, 3 / 7, 3 / 7])
+
+
 def test_the_denoiser_learns_a_word_of_each_real_painting_and_forgets_it(tmp_path: Path) -> None:
     latents = torch.randn((4, 8, 4, 4), generator=torch.Generator().manual_seed(0)).half()
-    painted = Captioned(latents, lambda i, rng: "a painting")
-    real = Captioned(latents, lambda i, rng: f"a painting in the style of {style_word(i % 2)}")
+    painted = Captioned(latents, lambda i, rng: "a painting", np.full(4, 0.25))
+    real = Captioned(latents, lambda i, rng: f"a painting in the style of {style_word(i % 2)}", np.full(4, 0.25))
     options = argparse.Namespace(seed=0, steps=2, batch=8, learning_rate=1e-3, bf16=False, work=tmp_path, start=None)
     tokenizer = new_tokenizer(all_words())
     known = len(tokenizer)
