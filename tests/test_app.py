@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import runpy
 import uuid
 from collections.abc import Iterator
@@ -128,6 +129,15 @@ class TestHandler:
         assert second.status.startswith("Step 1 of 3, loss ")
         assert Image.open(second.slider[1]).size == Image.open(file).size
         assert list(second.curve["step"]) == [1]
+
+    def test_what_it_works_with_is_kept(self, tab: ModuleType, file: str) -> None:
+        """Gradio deletes files by the time of their last change, whatever is still at work with them."""
+        shows = tab.show_protection(file, 8, 2, 1, 0, "advdm", 0, False, VISITOR)
+        before = next(shows).slider[0]
+        began = [os.stat(path).st_ctime_ns for path in (file, before)]
+        next(shows)
+        assert all(os.stat(path).st_ctime_ns > time for path, time in zip((file, before), began, strict=True))
+        shows.close()
 
     def test_stop_gives_the_result_so_far(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
         shared.begin(VISITOR)

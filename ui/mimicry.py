@@ -17,10 +17,10 @@ from advdm.inversion import InversionSettings
 from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
-from ui.painting_input import MOST_PICTURES, TOO_MANY, PaintingsInput
+from ui.painting_input import PaintingsInput
 from ui.protect import NOT_TAKEN, QUIET, WATCHED, in_words, whole
 from ui.robustness import build_robustness_panel
-from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, run_folder, said, stop_flag
+from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, keep, run_folder, said, stop_flag
 
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
@@ -95,6 +95,7 @@ def show_mimicry(
         learned_in = 0.0
         with closing(experiment(original, protected, settings, str(folder), str(stop))) as moments:
             for moment in moments:
+                keep([*original, *protected, *folder.iterdir()])
                 seconds = time.monotonic() - started
                 if not moment.words:
                     learned_in = seconds
@@ -151,7 +152,7 @@ def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
         return "Choose an original and its protected copy."
     if len(original) != len(protected):
         return f"There must be as many protected copies as originals, not {len(protected)} for {len(original)}."
-    return TOO_MANY if len(original) > MOST_PICTURES else ""
+    return ""
 
 
 def ready_line(original: Sequence[str], protected: Sequence[str]) -> str:

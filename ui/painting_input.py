@@ -14,7 +14,6 @@ from ui.door import UPLOAD_FIRST, UploadsOnly
 from ui.shared import said
 
 MOST_PICTURES = 20
-TOO_MANY = f"At most {MOST_PICTURES} pictures of one painter, please."
 
 
 class PaintingInput(gr.Image, UploadsOnly):
@@ -45,7 +44,7 @@ class PaintingsInput(gr.Gallery, UploadsOnly):
     def preprocess(self, payload: Any) -> list[str]:
         items = [] if payload is None else payload.root
         if len(items) > MOST_PICTURES:  # before each of them is read
-            raise gr.Error(TOO_MANY, print_exception=False)
+            raise gr.Error(f"At most {MOST_PICTURES} pictures of one painter, please.", print_exception=False)
         return [checked(item.image.path if hasattr(item, "image") else None) for item in items]
 
     def api_info_as_input(self) -> dict[str, Any]:

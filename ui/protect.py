@@ -26,6 +26,7 @@ from ui.shared import (
     MODEL_NAME,
     ON_ZERO,
     SHOWN_SIDE,
+    keep,
     run_folder,
     said,
     stop_flag,
@@ -209,6 +210,7 @@ def show_protection(
         started = time.monotonic()
         with closing(attack(painting, settings, str(folder), str(stop))) as moments:
             for moment in moments:
+                keep([painting, before])
                 seconds = time.monotonic() - started
                 slider = (before, moment.preview) if moment.preview else gr.skip()
                 yield Shown(progress_line(moment, settings, seconds), slider=slider, curve=curve_of(moment.losses))
