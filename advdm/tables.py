@@ -121,7 +121,9 @@ def remarks(table: Table) -> list[str]:
         ours = row["imitation"].mean
         control = table[RANDOM, epsilon]["imitation"].mean if name not in (UNSEEN, ORIGINAL, RANDOM) else None
         if ours is not None and control is not None and ours >= control:
-            found.append(f"**{label((name, epsilon))} does no better than random noise: that is a bug.**")
+            # Of sds_down nothing else is hoped for: it is made against edits, see `advdm.objectives.MEANINGS`.
+            why = "" if name == "sds_down" else ": that is a bug"
+            found.append(f"**{label((name, epsilon))} does no better than random noise{why}.**")
     return found
 
 

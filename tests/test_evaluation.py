@@ -169,7 +169,9 @@ def test_table_names_its_spread_and_what_failed():
     assert "| random noise 8 | 92 ± 3 | 0.500 ± 0.000 |" in text
     assert "| advdm 8 | 0 ± 0 |" in text, "never -0"
     assert "Imitation counts 2 cells" in text and "over 3 cells" in text and "bug" not in text
-    text = markdown(tabulate([[*controls, row(RANDOM, 8, 90.0), row("advdm", 8, 95.0)]]))
+    beaten = [row(RANDOM, 8, 90.0), row("advdm", 8, 95.0), row("sds_down", 8, 99.0)]
+    text = markdown(tabulate([[*controls, *beaten]]))
+    assert "**sds_down 8 does no better than random noise.**" in text, "nor is it meant to"
     assert "**advdm 8 does no better than random noise: that is a bug.**" in text
     assert "| advdm 8 | 95 | 0.500 | 1.0 | 0.25 |  |  |  |  |" in text
 

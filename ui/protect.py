@@ -1,5 +1,6 @@
 """The Protect tab: a painting goes in, a protected painting comes out."""
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -317,8 +318,9 @@ def in_words(seconds: float) -> str:
 
 def numbers_line(comparison: Comparison, seconds: float) -> str:
     change = f"**Largest change {comparison.max_change} of 255 levels**"
-    psnr, ssim, perceptual = comparison.psnr, comparison.ssim, comparison.perceptual
-    return f"{change} · PSNR {psnr:.1f} dB · SSIM {ssim:.3f} · perceptual distance {perceptual:.3f} · {seconds:.1f} s"
+    psnr = f"{comparison.psnr:.1f} dB" if math.isfinite(comparison.psnr) else "infinite"
+    ssim, perceptual = comparison.ssim, comparison.perceptual
+    return f"{change} · PSNR {psnr} · SSIM {ssim:.3f} · perceptual distance {perceptual:.3f} · {seconds:.1f} s"
 
 
 def warning(comparison: Comparison) -> str:
