@@ -1,10 +1,11 @@
 """The figures that a person feels, each as that person gets it: fresh processes, files read and written.
 
-    python -m benchmarks.figures                           # all four, about a quarter of an hour on two cores
+    python -m benchmarks.figures                           # all, about a quarter of an hour on two cores
     python -m benchmarks.figures --only attack mimicry start
     python -m benchmarks.figures --only folder --steps 25 100 --paintings 20
 
 attack: a painting of 500 px at default settings. mimicry: the pair of an original and its copy, pictures included.
+sample: one picture by atelier, in this process.
 start: from the start of `python app.py` to the first answer of its page. folder: paintings one process each, against
 all of them in one folder run. Each table names what the machine reached in a matrix product in the same run.
 """
@@ -20,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from advdm.mimicry import MimicrySettings
+from advdm.model import load_model
 from advdm.tables import markdown_table
 from benchmarks.load import running_app
 from benchmarks.speed import RESULTS, ceilings
@@ -66,6 +69,20 @@ def mimicry(folder: Path, options: argparse.Namespace) -> Lines:
     return [["mimicry pair, default settings", f"{seconds_in(folder / 'mimicry' / 'report.json'):.1f}", note]]
 
 
+def sample(folder: Path, options: argparse.Namespace) -> Lines:
+    """In this process, one picture at a time."""
+    model = load_model("atelier", "cpu")
+    embedding = model.embed("a painting")
+    settings = MimicrySettings()
+    seconds = []
+    for seed in range(9):
+        begin = time.perf_counter()
+        model.generate(embedding, [seed], steps=settings.sampling_steps, guidance=settings.guidance)
+        seconds.append(time.perf_counter() - begin)
+    note = f"median of {len(seconds)}, from {min(seconds):.2f} to {max(seconds):.2f} s"
+    return [[f"a sample, {settings.sampling_steps} steps", f"{statistics.median(seconds):.2f}", note]]
+
+
 def start(folder: Path, options: argparse.Namespace) -> Lines:
     seconds = []
     for number in range(options.starts):
@@ -103,6 +120,7 @@ def folder_run(folder: Path, options: argparse.Namespace) -> Lines:
 FIGURES: dict[str, Callable[[Path, argparse.Namespace], Lines]] = {
     "attack": attack,
     "mimicry": mimicry,
+    "sample": sample,
     "start": start,
     "folder": folder_run,
 }

@@ -106,10 +106,10 @@ def gradient_difference(a: Tensor, b: Tensor) -> Tensor:
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
-def edge_strengths(pictures: Tensor) -> Tensor:
-    """Gradient magnitudes (N, 3, H - 1, W - 1)."""
+def edge_strengths(pictures: Tensor, floor: float = 1e-6) -> Tensor:
+    """Gradient magnitudes (N, 3, H - 1, W - 1); with a floor under the square, a flat place has a derivative too."""
     across, down = pictures.diff(dim=-1)[..., :-1, :], pictures.diff(dim=-2)[..., :-1]
-    return (across.square() + down.square() + 1e-6).sqrt()
+    return (across.square() + down.square() + floor).sqrt()
 
 
 def edge_strength_error(a: Tensor, b: Tensor) -> Tensor:

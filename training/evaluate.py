@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from advdm.evaluation import with_noise
-from advdm.inversion import invert
+from advdm.inversion import InversionSettings, invert
 from advdm.judge import Judge, frechet_distance, knn_precision
 from advdm.mimicry import (
     MimicrySettings,
@@ -37,6 +37,7 @@ from advdm.model import LatentDiffusion, load_model
 from advdm.paintings import Painting, find_paintings, read_painting
 from advdm.protection import PROMPT, protect
 from advdm.views import LEVELS
+from training.autoencoder import edge_strengths
 from training.brushes import HELD_OUT_MANNERS, MANNERS
 from training.captions import all_words
 from training.classifier import load_classifier, right, to_unit
@@ -138,8 +139,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 def edge_energy(pictures: Tensor) -> Tensor:
     """Mean gradient magnitude of each picture, (N,)."""
-    across, down = pictures.diff(dim=-1)[..., :-1, :], pictures.diff(dim=-2)[..., :-1]
-    return (across.square() + down.square()).sqrt().mean((1, 2, 3))
+    return edge_strengths(pictures, floor=0).mean((1, 2, 3))
 
 
 def principal_deviations(latents: Tensor) -> Tensor:
@@ -225,13 +225,18 @@ def painted_paintings(scenes: Sequence[Scene]) -> list[Painting]:
     ]
 
 
-def imitators_distances(material: Material, painting: Painting, copies: Sequence[Painting]) -> list[float]:
-    """Style distance to a painting of what imitators paint: of one who never saw it, then of one from each copy."""
-    model, settings = material.model, MimicrySettings(guidance=material.options.guidance)
-    *_, learned = invert(model, [[copy] for copy in copies], settings.inversion)
-    *imitated, unseen = imitate_side_by_side(model, learned.words, settings)
-    sides = [unseen, *imitated]
-    return style_distances(material.judge, reference(model, [painting]), sides)
+def imitators_distances(material: Material, painting: Painting, copies: Sequence[Painting]) -> np.ndarray:
+    """Style distance to a painting of what imitators paint: of one who never saw it, then of one from each copy.
+
+    The mean over `seeds` of them, of which each learns and paints anew.
+    """
+    model, runs = material.model, []
+    for seed in range(material.options.seeds):
+        settings = MimicrySettings(InversionSettings(seed=seed), seed=seed, guidance=material.options.guidance)
+        *_, learned = invert(model, [[copy] for copy in copies], settings.inversion)
+        *imitated, unseen = imitate_side_by_side(model, learned.words, settings)
+        runs.append(style_distances(material.judge, reference(model, [painting]), [unseen, *imitated]))
+    return np.mean(runs, 0)
 
 
 # Sections: from material to figures
@@ -299,6 +304,10 @@ def prompts(material: Material) -> list[Figure]:
     ):
         for head, share in right(classifier, sample.pictures, sample.scenes).items():
             figures.append(Figure(f"{name}, {head} right", share, low=least.get(head, -math.inf)))
+    for manner in MANNERS:
+        chosen = [i for i, scene in enumerate(samples.scenes) if scene.manner == manner]
+        shown = right(classifier, samples.pictures[chosen], [samples.scenes[i] for i in chosen])
+        figures.append(Figure(f"samples in {manner}, manner right", shown["manner"]))
     return figures
 
 
@@ -337,29 +346,33 @@ def inversion(material: Material) -> list[Figure]:
     return nearer("held-out", distances, least=18)
 
 
-def imitations(material: Material) -> list[Figure]:
+def imitation_fresh(material: Material) -> list[Figure]:
+    return imitations(material, "fresh", painted_paintings(material.fresh.scenes[:8]), most=20)
+
+
+def imitation_van_gogh(material: Material) -> list[Figure]:
+    return imitations(material, "Van Gogh", material.van_gogh_paintings, most=60, least=7)
+
+
+def imitations(
+    material: Material, kind: str, paintings: Sequence[Painting], most: float, least: float = -math.inf
+) -> list[Figure]:
     """The quick table: 0 never saw the painting, 100 learned from the original; ratios of mean style distances."""
-    fresh = painted_paintings(material.fresh.scenes[:8])
+    rows = []
+    for painting in paintings:
+        protected = replace(painting, levels=protect(painting, material.model, epsilon=EPSILON).levels)
+        noisy = replace(painting, levels=with_noise(painting, EPSILON, seed=0))
+        rows.append(imitators_distances(material, painting, (painting, noisy, protected)))
+    distances = np.array(rows)
+    unseen, original, random, advdm = distances.mean(0).tolist()
     figures = []
-    for kind, paintings, most, least in (
-        ("fresh", fresh, 20, -math.inf),
-        ("Van Gogh", material.van_gogh_paintings, 60, 7),
+    for name, distance, low, high in (
+        ("random noise", random, 90, math.inf),
+        (f"AdvDM {EPSILON}", advdm, -math.inf, most),
     ):
-        rows = []
-        for painting in paintings:
-            protected = replace(painting, levels=protect(painting, material.model, epsilon=EPSILON).levels)
-            noisy = replace(painting, levels=with_noise(painting, EPSILON, seed=0))
-            rows.append(imitators_distances(material, painting, (painting, noisy, protected)))
-        distances = np.array(rows)
-        unseen, original, random, advdm = distances.mean(0).tolist()
-        for name, distance, low, high in (
-            ("random noise", random, 90, math.inf),
-            (f"AdvDM {EPSILON}", advdm, -math.inf, most),
-        ):
-            share = imitation(unseen, original, distance)
-            figures.append(Figure(f"imitation, {kind}, {name}", math.nan if share is None else share, low, high))
-        figures += nearer(kind, distances, least)
-    return figures
+        share = imitation(unseen, original, distance)
+        figures.append(Figure(f"imitation, {kind}, {name}", math.nan if share is None else share, low, high))
+    return figures + nearer(kind, distances, least)
 
 
 def sheets(material: Material) -> list[Figure]:
@@ -382,7 +395,8 @@ SECTIONS: dict[str, Callable[[Material], list[Figure]]] = {
     "prompts": prompts,
     "frechet": frechet,
     "inversion": inversion,
-    "imitation": imitations,
+    "imitation_fresh": imitation_fresh,
+    "imitation_van_gogh": imitation_van_gogh,
     "sheets": sheets,
 }
 
@@ -445,6 +459,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="Markdown file; JSON and sheets go beside it")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--per-prompt", type=int, default=3, help="samples for each subject and manner")
+    parser.add_argument("--seeds", type=int, default=1, help="imitators of each picture, whose mean counts")
     parser.add_argument("--guidance", type=float, default=GUIDANCE)
     options = parser.parse_args()
     if "prompts" in options.only and not options.judge:
