@@ -24,8 +24,11 @@ from advdm.judge import Judge
 from advdm.mimicry import middle_square
 from advdm.model import LatentDiffusion
 from advdm.paintings import find_paintings, read_painting
-from advdm.sheets import grid, sheet, strip
+from advdm.sheets import columns_of, grid, sheet, strip
 from advdm.tables import METRICS, RANDOM, UNSEEN, Row, can_plot, comma_separated, label, markdown, plot, tabulate
+
+SHEET_SIDE = 16_000
+"""Pixels a side up to which sheet.jpg grows; JPEG ends at 65,500."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,10 @@ def plan_cells(
 
 
 def fingerprint(model: LatentDiffusion) -> str:
-    """Of all weights: what a model painted before it was trained further is not reused."""
-    digest = hashlib.sha256(model.prediction_type.encode())
+    """Of all weights and of the sampler: what a model painted before either was changed is not reused."""
+    scheduler = model.pipeline.scheduler
+    made = [type(scheduler).__name__, dict(scheduler.config)]
+    digest = hashlib.sha256(json.dumps(made, sort_keys=True, default=str).encode())
     for module in (model.vae, model.text_encoder, model.unet):
         for weight in module.state_dict().values():
             digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -127,19 +132,24 @@ def write_results(cells: Sequence[Cell], output: Path, settings: EvaluationSetti
     if can_plot():
         with atomic_path(output / "evaluation.png") as path:
             plot(table, path)
+    first = [cell for cell in cells if cell.seed == 0]
+    pages = [_page(cell, settings, SHEET_SIDE // columns_of(len(first))) for cell in first]
     with atomic_path(output / "sheet.jpg") as path:
-        grid([_page(cell, settings) for cell in cells if cell.seed == 0]).save(path, quality=90)
+        grid(pages).save(path, quality=90)
 
 
-def _page(cell: Cell, settings: EvaluationSettings) -> Image.Image:
-    """A cell's pictures: what was learned from, as the model sees it, and what came of each prompt."""
+def _page(cell: Cell, settings: EvaluationSettings, side: int) -> Image.Image:
+    """A cell's pictures: what was learned from, as the model sees it, and what came of each prompt; at most `side`
+    pixels a side."""
     columns = ["learned from, as the model sees it"]
     columns += [prompt.replace("{}", "*") for prompt in settings.mimicry.prompts for _ in range(settings.mimicry.count)]
     # Of random noise the largest will do: it changes least.
     most = max(settings.epsilons)
     sides = [(UNSEEN, 0), *(side for side in settings.sides if side[0] != RANDOM or side[1] == most)]
     strips = {label(side): Image.open(cell.folder / f"{label(side)}.png") for side in sides}
-    return sheet(strips, columns, cell.subject.name)
+    page = sheet(strips, columns, cell.subject.name)
+    page.thumbnail((side, side))
+    return page
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from advdm.mimicry import (
 )
 from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
+from advdm.precision import finite
 from advdm.protection import PROMPT, Settings, protection_steps
 from advdm.settings import whole
 from advdm.tables import ORIGINAL, RANDOM, UNSEEN, Row, Side
@@ -188,13 +189,19 @@ def _copies_measured(
 @torch.no_grad()
 def noise_error(painting: Painting, model: LatentDiffusion) -> float:
     """The model's own error on the whole painting, at timesteps and noise that are the same for every painting."""
-    generator = torch.Generator().manual_seed(DRAW_SEED)
-    mean_latent = model.encode(model.see(painting.levels)).mean
-    timesteps = torch.randint(model.timesteps, (DRAWS,), generator=generator)
-    noise = torch.randn((DRAWS, *mean_latent.shape[1:]), generator=generator)
-    embedding = model.embed(PROMPT)
-    errors = [
-        model.noise_error(mean_latent.expand_as(drawn), at.to(model.device), drawn.to(model.device), embedding)
-        for at, drawn in zip(timesteps.split(model.at_once), noise.split(model.at_once), strict=True)
-    ]
-    return torch.cat(errors).mean().item()
+
+    def errors() -> Tensor:
+        generator = torch.Generator().manual_seed(DRAW_SEED)
+        mean_latent = model.encode(model.see(painting.levels)).mean
+        timesteps = torch.randint(model.timesteps, (DRAWS,), generator=generator)
+        noise = torch.randn((DRAWS, *mean_latent.shape[1:]), generator=generator)
+        embedding = model.embed(PROMPT)
+        return torch.cat(
+            [
+                model.noise_error(mean_latent.expand_as(drawn), at.to(model.device), drawn.to(model.device), embedding)
+                for at, drawn in zip(timesteps.split(model.at_once), noise.split(model.at_once), strict=True)
+            ]
+        )
+
+    with model.enough_memory():
+        return finite(model, errors).mean().item()

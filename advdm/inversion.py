@@ -136,27 +136,51 @@ def _word_gradients(
     """
     count, batch = len(posteriors), settings.batch
     shape = (batch, *posteriors[0].mean.shape[1:])
-    chosen = torch.randint(VIEWS, (batch,), generator=generator).to(model.device)
+    chosen = torch.randint(len(posteriors[0].mean), (batch,), generator=generator).to(model.device)
     templates = torch.randint(len(STYLE_TEMPLATES), (batch,), generator=generator).tolist()
     timesteps = torch.randint(model.timesteps, (batch,), generator=generator).to(model.device)
     noise, spread = (torch.randn(shape, generator=generator).to(model.device) for _ in range(2))
     latents = torch.cat([Posterior(p.mean[chosen], p.std[chosen]).sample(spread) for p in posteriors])
     prompts = [STYLE_TEMPLATES[i] for i in templates]
     embedding = embed_words(model, prompts, vectors.split(settings.vectors))
-    errors = model.noise_error(latents, timesteps.repeat(count), noise.repeat(count, 1, 1, 1), embedding)
-    losses = errors.reshape(count, batch).mean(1)
-    # As in `objectives.advdm`: the gradient of a mean over so many numbers is too small for half precision.
-    numbers = batch * latents[0].numel()
-    (gradient,) = torch.autograd.grad(numbers * losses.sum(), vectors)
-    return losses.detach(), gradient / numbers
+    drawn = (latents, timesteps.repeat(count), noise.repeat(count, 1, 1, 1), embedding)
+    size = chunk_size(count, batch, model.at_once)
+    chunks = zip(*(part.split(size) for part in drawn), strict=True)
+    errors, pulls = zip(*(_embedding_gradient(model, *chunk) for chunk in chunks), strict=True)
+    (gradient,) = torch.autograd.grad(embedding, vectors, torch.cat(pulls))
+    return torch.cat(errors).reshape(count, batch).mean(1), gradient / (batch * latents[0].numel())
+
+
+def chunk_size(count: int, batch: int, most: int) -> int:
+    """How many of `count` words' batches go through the denoiser together: all, or equal parts of each one's batch.
+
+    All words are cut alike, for what lies beside a picture in a chunk changes how its sums are rounded.
+    """
+    if count * batch <= most:
+        return count * batch
+    return next(size for size in range(min(batch, most), 0, -1) if batch % size == 0)
+
+
+def _embedding_gradient(
+    model: LatentDiffusion, latents: Tensor, timesteps: Tensor, noise: Tensor, embedding: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The noise errors (n,), and the gradient of their sum over all numbers with respect to the embedding.
+
+    As in `objectives.advdm`: that of a mean over so many numbers is too small for half precision.
+    """
+    leaf = embedding.detach().requires_grad_()
+    errors = model.noise_error(latents, timesteps, noise, leaf)
+    (gradient,) = torch.autograd.grad(latents[0].numel() * errors.sum(), leaf)
+    return errors.detach(), gradient
 
 
 @torch.no_grad()
 def encode_views(model: LatentDiffusion, paintings: Sequence[Painting], seed: int) -> Posterior:
-    """Posteriors of VIEWS random square crops, half of them mirrored, taken in turn from the paintings."""
+    """Posteriors of random square crops, half of them mirrored, taken in turn from the paintings: at least VIEWS, and
+    one of each painting."""
     generator = torch.Generator().manual_seed(seed)
     posteriors = []
-    for i in range(VIEWS):
+    for i in range(max(VIEWS, len(paintings))):
         painting = paintings[i % len(paintings)]
         width, height = painting.size
         view = square_view(height, width, model.size, generator)

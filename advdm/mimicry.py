@@ -171,7 +171,8 @@ def reference(model: LatentDiffusion, paintings: Sequence[Painting], seed: int =
         painting = paintings[i % len(paintings)]
         width, height = painting.size
         view = square_view(height, width, model.size, generator)
-        views.append(model.reconstruct(view.see(painting.levels, model.device)))
+        with model.enough_memory():
+            views.append(model.reconstruct(view.see(painting.levels, model.device)))
     return torch.cat(views)
 
 

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from advdm.convolution import multiply_large_kernels
 from advdm.errors import ModelError
 from advdm.files import clean
+from advdm.precision import finite
 from advdm.views import whole_view
 
 # What these two announce while they load (torchvision missing, hub out of reach, progress bars) is noise to a
@@ -160,7 +161,8 @@ class LatentDiffusion:
     def generate(self, embedding: Tensor, seeds: Sequence[int], *, steps: int = 25, guidance: float = 3.0) -> Tensor:
         """Paint one picture for each embedding (N, tokens, width) and seed: (N, 3, size, size) in [0, 1]."""
         with self.enough_memory():
-            pictures: Tensor = self.pipeline(**self._guided(embedding, seeds, steps, guidance)).images
+            # The order is made anew for each try: its generators are used up by one.
+            pictures = finite(self, lambda: self.pipeline(**self._guided(embedding, seeds, steps, guidance)).images)
         return pictures.float()
 
     @torch.no_grad()
@@ -178,10 +180,14 @@ class LatentDiffusion:
         # Without its dtype the new pipeline would turn the weights, which the two share, into float32.
         pipeline: Any = StableDiffusionImg2ImgPipeline.from_pipe(self.pipeline, dtype=self.dtype)
         pipeline.set_progress_bar_config(disable=True)
-        guided = self._guided(embedding, seeds, steps, guidance)
+
+        def paint() -> Tensor:
+            guided = self._guided(embedding, seeds, steps, guidance)
+            painted: Tensor = pipeline(image=pixels, strength=strength, **guided).images
+            return painted
+
         with self.enough_memory():
-            pictures: Tensor = pipeline(image=pixels, strength=strength, **guided).images
-        return pictures.float()
+            return finite(self, paint).float()
 
     def _guided(self, embedding: Tensor, seeds: Sequence[int], steps: int, guidance: float) -> dict[str, Any]:
         """The arguments that both pipelines share; with a seed of its own no picture depends on another."""
@@ -223,7 +229,8 @@ class LatentDiffusion:
     @torch.no_grad()
     def reconstruct(self, pixels: Tensor) -> Tensor:
         """The pixels as the model sees them: encoded (posterior mean) and decoded."""
-        return self.decode(self.encode(pixels).mean)
+        with self.enough_memory():
+            return finite(self, lambda: self.decode(self.encode(pixels).mean))
 
 
 def load_model(name: str | None = None, device: str | None = None) -> LatentDiffusion:

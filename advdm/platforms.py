@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from advdm.views import resize
+
 Treatment = Callable[[Tensor], Tensor]
 
 # The quantisation tables for luma and chroma at quality 50: ITU-T T.81, annex K, rows of vertical frequency.
@@ -68,11 +70,9 @@ def _cosines() -> Tensor:
 
 def shrink(pixels: Tensor, share: float) -> Tensor:
     """Resized to `share` in (0, 1] of each side and back, antialiased bicubic."""
-    size = pixels.shape[-2:]
-    small = [max(1, round(side * share)) for side in size]
-    for target in (small, size):
-        pixels = F.interpolate(pixels, tuple(target), mode="bicubic", antialias=True, align_corners=False)
-    return pixels.clamp(0, 1)
+    height, width = pixels.shape[-2:]
+    small = (max(1, round(height * share)), max(1, round(width * share)))
+    return resize(resize(pixels, small), (height, width))
 
 
 def blur(pixels: Tensor, sigma: float) -> Tensor:

@@ -1,13 +1,17 @@
 """Half precision may run out of range: where it does, the same is computed once more in float32."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from advdm.errors import ModelError
-from advdm.model import LatentDiffusion
+
+if TYPE_CHECKING:
+    from advdm.model import LatentDiffusion
 
 Loss = TypeVar("Loss")
 
@@ -30,6 +34,12 @@ def finite_gradient(
     return loss, gradient
 
 
-def _finite(gradient: Tensor) -> bool:
-    # Not gradient.isfinite(), which goes over the painting six times; a NaN anywhere becomes both extremes.
-    return bool(torch.stack(gradient.aminmax()).isfinite().all())
+def finite(model: LatentDiffusion, compute: Callable[[], Tensor]) -> Tensor:
+    """What `compute` gives, computed again in float32 if it is not finite. Raises ModelError as `finite_gradient`."""
+    _, numbers = finite_gradient(model, torch.Generator(), lambda: (None, compute()))
+    return numbers
+
+
+def _finite(numbers: Tensor) -> bool:
+    # Not numbers.isfinite(), which goes over the painting six times; a NaN anywhere becomes both extremes.
+    return bool(torch.stack(numbers.aminmax()).isfinite().all())

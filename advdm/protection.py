@@ -130,10 +130,11 @@ def protection_steps(
     aim = target_latents(target_levels(painting, target), model) if settings.objective in TARGETED else None
     generator = torch.Generator().manual_seed(settings.seed)
     embedding = model.embed(PROMPT)
-    levels = torch.from_numpy(painting.levels).permute(2, 0, 1)[None].to(model.device).contiguous()
-    # A grey painting has one plane, so its perturbation stays grey.
-    levels = levels[:, :1] if painting.grey else levels
-    perturbation, mean_gradient = (torch.zeros(levels.shape, device=model.device) for _ in range(2))
+    with model.enough_memory():
+        levels = torch.from_numpy(painting.levels).permute(2, 0, 1)[None].to(model.device).contiguous()
+        # A grey painting has one plane, so its perturbation stays grey.
+        levels = levels[:, :1] if painting.grey else levels
+        perturbation, mean_gradient = (torch.zeros(levels.shape, device=model.device) for _ in range(2))
     height, width = levels.shape[-2:]
     for number in range(1, settings.steps + 1):
         view = random_view(height, width, model.size, model.factor, generator)

@@ -39,7 +39,7 @@ BLUR = 1.0
 NOISE, NOISE_SEED = 8, 2**41
 """8-bit levels; and a seed of no copy, or the same noise would be added twice."""
 CLEANING = 0.2
-"""Strength of the purification: timestep 200 of 1000."""
+"""Strength of the purification: the share of the sampling steps, the last ones, that clean."""
 LEAST_SHIFT = 0.02
 """Share of the original's noise error: a copy that differs by less has nothing that could be left."""
 
@@ -75,7 +75,7 @@ def noised(levels: Levels) -> Levels:
 
 
 def purified(levels: Levels, model: LatentDiffusion) -> Levels:
-    """Noised to timestep 200 and denoised by the model itself (as DiffPure, Nie et al. 2022), at the model's size."""
+    """Noised and denoised by the model itself (as DiffPure, Nie et al. 2022), at the model's size."""
     (clean,) = model.repaint(model.see(levels), model.embed(PROMPT), [0], strength=CLEANING, guidance=1)
     return np.array(picture(clean))
 
@@ -226,7 +226,7 @@ def markdown(table: Table) -> str:
         f"{LEAST_SHIFT:.0%} have nothing that could be left.",
         "Imitation: 0 never saw the painting, 100 learned from the untouched original; lower protects better.",
         f"Cropped to {CROPPED:.0%} of each side; blurred by {BLUR:.0f} pixel; noise up to ±{NOISE} levels; purified by "
-        f"the model itself from timestep {CLEANING * 1000:.0f} of 1000.",
+        f"the model itself, noised and denoised in the last {CLEANING:.0%} of the sampling steps.",
     )
     return "\n\n".join([*parts, "\n".join(f"- {remark}" for remark in remarks)]) + "\n"
 

@@ -1,6 +1,7 @@
 """Checks that every settings class shares."""
 
 import math
+from numbers import Integral
 
 from advdm.errors import SettingsError
 
@@ -12,7 +13,7 @@ def within(name: str, value: float, low: float, high: float) -> None:
 
 
 def whole(name: str, value: int, low: int, high: int) -> None:
-    """The same, and value must be a whole number."""
+    """The same, and value must be a whole number, which 2.0 is not."""
     within(name, value, low, high)
-    if value != int(value):
+    if not isinstance(value, Integral):
         raise SettingsError(f"{name.capitalize()} must be a whole number, not {value}.")

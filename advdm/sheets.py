@@ -1,5 +1,6 @@
 """Sheets of pictures that a person can look at: a row for each side, a column for each prompt."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -42,9 +43,14 @@ def sheet(strips: Mapping[str, Image.Image], columns: Sequence[str], title: str 
     return page
 
 
+def columns_of(count: int) -> int:
+    """Of a grid of so many pages: as many columns as rows, or one more."""
+    return math.ceil(math.sqrt(count))
+
+
 def grid(pages: Sequence[Image.Image]) -> Image.Image:
-    """Pages in as many columns as rows, or one more."""
-    across = next(n for n in range(1, len(pages) + 1) if n * n >= len(pages))
+    """All pages as one."""
+    across = columns_of(len(pages))
     width, height = max(page.width for page in pages), max(page.height for page in pages)
     whole = Image.new("RGB", (across * width, -(-len(pages) // across) * height), "white")
     for i, page in enumerate(pages):

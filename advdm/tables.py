@@ -122,7 +122,7 @@ def remarks(table: Table) -> list[str]:
         control = table[RANDOM, epsilon]["imitation"].mean if name not in (UNSEEN, ORIGINAL, RANDOM) else None
         if ours is not None and control is not None and ours >= control:
             # Of sds_down nothing else is hoped for: it is made against edits, see `advdm.objectives.MEANINGS`.
-            why = "" if name == "sds_down" else ": that is a bug"
+            why = "" if name.startswith("sds_down") else ": that is a bug"
             found.append(f"**{label((name, epsilon))} does no better than random noise{why}.**")
     return found
 

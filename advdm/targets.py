@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advdm.model import LatentDiffusion
 from advdm.paintings import Levels, Painting
-from advdm.views import View
+from advdm.views import LEVELS, View
 
 DIAMONDS = 8
 """Of the pattern, along the short side of the painting."""
@@ -48,7 +48,7 @@ def target_latents(levels: Levels, model: LatentDiffusion) -> Target:
     @lru_cache(maxsize=REMEMBERED)
     @torch.no_grad()
     def encoded(view: View, dtype: torch.dtype) -> Tensor:
-        pixels = view.crop(planes).float() / 255
+        pixels = view.crop(planes).float() / LEVELS
         return model.encode(view.look(pixels.expand(-1, 3, -1, -1))).mean
 
     return lambda view: encoded(view, model.dtype)

@@ -44,13 +44,20 @@ class View:
 
     def look(self, pixels: Tensor) -> Tensor:
         """Resize the cropped pixels (N, 3, height, width) to (N, 3, *target); differentiable, antialiased."""
-        device = pixels.device
-        # torch has no way back through this resize on Apple's "mps", and on a card no way to shrink by more than 47.
-        pixels = pixels.cpu() if device.type == "mps" else pixels
+        # On a card torch has no way to shrink by more than 47.
         shrink = math.ceil(max(self.height / self.target[0], self.width / self.target[1]) / MOST_SHRINK)
         pixels = F.avg_pool2d(pixels, shrink, ceil_mode=True) if shrink > 1 else pixels
-        resized = F.interpolate(pixels, self.target, mode="bicubic", antialias=True, align_corners=False)
-        return (resized.flip(-1) if self.mirrored else resized).clamp(0, 1).to(device)
+        seen = resize(pixels, self.target)
+        return seen.flip(-1) if self.mirrored else seen
+
+
+def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) pixels in [0, 1] to (N, C, *size); antialiased bicubic, clamped, differentiable."""
+    device = pixels.device
+    # torch has no way back through this on Apple's "mps".
+    pixels = pixels.cpu() if device.type == "mps" else pixels
+    resized = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(0, 1).to(device)
 
 
 def whole_view(height: int, width: int, size: int, factor: int) -> View:

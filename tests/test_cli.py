@@ -514,13 +514,15 @@ def test_mimic_repeats_also_over_an_earlier_run_and_paints_over(pair: None, caps
 
 def test_mimic_leaves_no_pictures_of_an_earlier_run(pair: None) -> None:
     assert run("mimic", "a.png", "a_protected.png", "--count", 2, "--strength", 0.5, *MIMIC) == 0
-    Path("out/original_sketch.png").write_bytes(b"somebody's own")
+    own = ("original_sketch", "original_sketch_2019", "protected_harvest_2")
+    for name in own:
+        Path(f"out/{name}.png").write_bytes(b"somebody's own")
     assert run("mimic", "a.png", "a_protected.png", *MIMIC) == 0
     report = json.loads(Path("out/report.json").read_text())
     left = {
         f"{side}_{i:02}" for side in ("unseen", "original", "protected") for i in range(1, len(report["prompts"]) + 1)
     }
-    assert {path.stem for path in Path("out").glob("*.png")} == {*left, "sheet", "original_sketch"}
+    assert {path.stem for path in Path("out").glob("*.png")} == {*left, "sheet", *own}
 
 
 def test_mimic_learns_the_same_from_equal_pictures(pair: None) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from advdm import cli, evaluation
+from advdm import cells, cli, evaluation
 from advdm.cells import _new_folder
 from advdm.commands.shared import mimicry_settings
 from advdm.errors import AdvDMError, SettingsError
@@ -23,10 +23,12 @@ from advdm.inversion import InversionSettings
 from advdm.judge import Judge
 from advdm.metrics import compare
 from advdm.mimicry import MimicrySettings
+from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.protection import Settings
 from advdm.tables import METRICS, ORIGINAL, RANDOM, UNSEEN, Row, imitation_by_means, markdown, tabulate
 from tests.test_cli import ROOT, paint, run, saved_tiny, workplace, written  # noqa: F401  (fixtures)
+from tests.tiny import tiny_pipeline
 
 QUICK = ("--steps", "2", "--inversion-steps", "2", "--epsilons", "4,8", "--vectors", "1", "--prompts", "prompts.txt")
 QUICK += ("--sampling-steps", "2")
@@ -211,6 +213,34 @@ def test_refused_in_one_line(pictures, arguments, words, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert words in err and err.count("\n") == 1 and out == ""
     assert written() == before and not Path("DIR_evaluation").exists()
+
+
+def test_a_prompt_too_long_is_refused_before_the_attacks(pictures, capsys, monkeypatch):
+    monkeypatch.setattr("advdm.cells.experiment", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("advdm.robustness.robustness", lambda *_: pytest.fail("it began"))
+    Path("prompts.txt").write_text("a " * 60 + "{}\na {}\n")
+    assert run("evaluate", "DIR", "-o", "out", *QUICK) == 2
+    assert run("robustness", "DIR", "-o", "out", "--prompts", "prompts.txt") == 2
+    assert capsys.readouterr().err.count("is too long: its word must come within") == 2
+
+
+def test_results_lie_beside_the_folder_however_it_is_named(pictures, monkeypatch):
+    monkeypatch.chdir("DIR")
+    assert run("evaluate", ".", *[name.replace("prompts.txt", "../prompts.txt") for name in QUICK]) == 0
+    assert Path("../DIR_evaluation/evaluation.md").exists()
+
+
+def test_a_sheet_of_many_subjects_stays_a_jpeg(pictures, monkeypatch):
+    monkeypatch.setattr(cells, "SHEET_SIDE", 200)
+    assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
+    assert max(Image.open("out/sheet.jpg").size) == 200
+
+
+def test_another_noise_schedule_is_another_model(tiny):
+    other = tiny_pipeline()
+    other.scheduler = type(other.scheduler).from_config(other.scheduler.config, beta_end=0.02)
+    assert cells.fingerprint(LatentDiffusion(other, "tiny")) != cells.fingerprint(tiny)
+    assert cells.fingerprint(LatentDiffusion(tiny_pipeline(), "tiny")) == cells.fingerprint(tiny)
 
 
 def test_without_matplotlib_only_the_plot_is_missing(pictures, monkeypatch):

@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from advdm.errors import AdvDMError, SettingsError
-from advdm.inversion import InversionSettings, Word, embed_words, initial_vectors, invert, load_word
+from advdm.evaluation import noise_error
+from advdm.inversion import (
+    VIEWS,
+    InversionSettings,
+    Word,
+    embed_words,
+    encode_views,
+    initial_vectors,
+    invert,
+    load_word,
+)
 from advdm.mimicry import MimicrySettings, imitate, imitate_unseen, imitation, mimicry_steps, reference
 from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
@@ -184,6 +194,41 @@ def test_half_precision_learns_nearly_the_same(painting):
     assert torch.isfinite(learn(model, [[painting]]).words[0].vectors).all()
     assert [dtype for dtype, _ in seen] == [torch.float16, torch.float32] * SETTINGS.steps
     assert seen[0][1] == seen[1][1], "the same timesteps"
+
+
+def test_half_precision_paints_and_measures_what_does_not_fit_in_it(painting):
+    pipeline = tiny_pipeline()
+    for part in (pipeline.unet.conv_in, pipeline.vae.encoder.conv_in):
+        part.weight.data *= 1e5
+    model = LatentDiffusion(pipeline.to(torch.float16), "half")
+    embedding = model.embed(["a painting"])
+    assert model.unet(torch.zeros(1, 4, 8, 8).half() + 1, 1, embedding).sample.isnan().any()
+    assert model.generate(embedding, [0], steps=2).isfinite().all()
+    assert model.repaint(torch.rand(1, 3, 64, 64), embedding, [0], steps=2).isfinite().all()
+    assert model.reconstruct(torch.rand(1, 3, 64, 64)).isfinite().all()
+    assert np.isfinite(noise_error(painting, model))
+    assert model.dtype == model.unet.dtype == torch.float16
+
+
+@pytest.mark.parametrize("most", (1, 2, 3, 5, 40))
+def test_what_learns_at_once_is_what_the_model_takes(tiny, painting, monkeypatch, most):
+    sets = [[painting]] * 2 + [pictures(1, (70, 90))]
+    settings = InversionSettings(steps=3, vectors=2, batch=4)
+    whole = learn(tiny, sets, settings)
+    sizes, plain = [], tiny.noise_error
+    monkeypatch.setattr(tiny, "noise_error", lambda *draw: sizes.append(len(draw[0])) or plain(*draw))
+    monkeypatch.setattr(tiny, "at_once", most)
+    parts = learn(tiny, sets, settings)
+    assert sizes == {1: [1] * 36, 2: [2] * 18, 3: [2] * 18, 5: [4] * 9, 40: [12] * 3}[most]
+    assert torch.equal(parts.words[0].vectors, parts.words[1].vectors), "equal sides give equal words"
+    for mine, theirs in zip(parts.words, whole.words, strict=True):
+        torch.testing.assert_close(mine.vectors, theirs.vectors, rtol=1e-3, atol=1e-4)
+
+
+def test_every_painting_is_seen(tiny):
+    many = pictures(3, *[(64, 64)] * (VIEWS + 3))
+    assert len(encode_views(tiny, many, 0).mean) == VIEWS + 3
+    assert len(encode_views(tiny, many[:2], 0).mean) == VIEWS
 
 
 def test_unknown_initializer_is_refused(tiny):

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from advdm import ModelError, SettingsError, compare, protect, protection_steps, read_painting
+from advdm.evaluation import noise_error
 from advdm.inversion import InversionSettings
-from advdm.mimicry import MimicrySettings, imitate_unseen, mimicry_steps
+from advdm.mimicry import MimicrySettings, imitate_unseen, mimicry_steps, reference
 from advdm.model import LatentDiffusion
 from advdm.objectives import OBJECTIVES
 from advdm.paintings import Painting
@@ -225,7 +226,8 @@ def test_out_of_memory_is_a_sentence_wherever_it_happens(tiny, painting, monkeyp
     for work in (
         lambda: protect(painting, tiny, steps=1),
         lambda: next(mimicry_steps(tiny, [[painting]], settings)),
-        *([lambda: imitate_unseen(tiny, settings)] if part == "unet" else []),
+        lambda: noise_error(painting, tiny),
+        *([lambda: imitate_unseen(tiny, settings)] if part == "unet" else [lambda: reference(tiny, [painting])]),
     ):
         with pytest.raises(ModelError, match="too little memory for the model 'tiny'"):
             work()
@@ -264,6 +266,7 @@ def test_a_model_of_damaged_weights_is_one_sentence(painting):
         {"epsilon": 0},
         {"epsilon": 65},
         {"epsilon": 7.5},
+        {"epsilon": 8.0},
         {"epsilon": float("nan")},
         {"steps": 0},
         {"samples": 0},

@@ -18,7 +18,7 @@ from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
 from ui.painting_input import PaintingsInput
-from ui.protect import NOT_TAKEN, QUIET, WATCHED, in_words, whole
+from ui.protect import NOT_TAKEN, QUIET, WATCHED, as_whole, in_words
 from ui.robustness import build_robustness_panel
 from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, keep, run_folder, said, stop_flag
 
@@ -161,9 +161,9 @@ def ready_line(original: Sequence[str], protected: Sequence[str]) -> str:
 
 def settings_from(steps: float, vectors: float, prompts: str, count: float, seed: float | None) -> MimicrySettings:
     """Settings from the page, where 8 may come as 8.0 and an empty box as None. Raises SettingsError."""
-    number = whole(seed or 0)
-    inversion = InversionSettings(steps=whole(steps), vectors=whole(vectors), seed=number)
-    return MimicrySettings(inversion, prompts_from(prompts), whole(count), seed=number)
+    number = as_whole(seed or 0)
+    inversion = InversionSettings(steps=as_whole(steps), vectors=as_whole(vectors), seed=number)
+    return MimicrySettings(inversion, prompts_from(prompts), as_whole(count), seed=number)
 
 
 def prompts_from(text: str | None) -> tuple[str, ...]:

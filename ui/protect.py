@@ -273,11 +273,11 @@ def settings_from(
     robust: bool,
 ) -> Settings:
     """Settings from the page's numbers, where 8 may come as 8.0 and an empty box as None. Raises SettingsError."""
-    numbers = whole(epsilon), whole(steps), whole(samples), step_size or None
-    return Settings(*numbers, str(objective), whole(seed or 0), bool(robust))
+    numbers = as_whole(epsilon), as_whole(steps), as_whole(samples), step_size or None
+    return Settings(*numbers, str(objective), as_whole(seed or 0), bool(robust))
 
 
-def whole(number: float) -> Any:
+def as_whole(number: float) -> Any:
     """8.0 as 8; what is not whole stays, for Settings to refuse."""
     return int(number) if float(number).is_integer() else number
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -65,6 +66,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     from advdm.cells import find_subjects, plan_cells, write_results
     from advdm.evaluation import EvaluationSettings
+    from advdm.mimicry import check_prompts
     from advdm.model import choose_device, load_model
     from advdm.paintings import read_painting
     from advdm.protection import Settings
@@ -77,8 +79,8 @@ def evaluate(options: argparse.Namespace) -> int:
         mimicry_settings(options, options.inversion_steps),
     )
     device = choose_device(options.device)
-    whole = options.folder.resolve()
-    output = options.output or options.folder.parent / f"{whole.name}_evaluation"
+    whole = Path(os.path.abspath(options.folder))
+    output = options.output or whole.parent / f"{whole.name}_evaluation"
     subjects = find_subjects(options.folder, output)
     sources = [file for subject in subjects for file in subject.files]
     if not sources:
@@ -89,6 +91,7 @@ def evaluate(options: argparse.Namespace) -> int:
     # Chooses this process's card before the model goes there. A process may wait for another one's cells for days.
     state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
     model = load_model(options.model, device)
+    check_prompts(model, settings.mimicry)
     cells = plan_cells(subjects, output, settings, model)
     missing = list({cell.folder: cell for cell in cells if not cell.finished}.values())
     state.wait_for_everyone()  # all must have seen the same cells missing before one is made

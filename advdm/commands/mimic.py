@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from advdm.paintings import Painting
 
 Item = TypeVar("Item")
+PAINTED = re.compile(r"(unseen|original|protected)(_repainted)?_\d{2,}\.png")
+"""Names of the pictures that `mimic` paints."""
 
 
 def add(commands: Commands) -> None:
@@ -60,7 +63,7 @@ def add(commands: Commands) -> None:
         "--strength",
         type=float,
         metavar="S",
-        help="also paint over the pictures (image to image): 0 not at all, 1 anew",
+        help="also paint over the pictures (image to image): 0.04 hardly, 1 anew",
     )
     add("--report", type=Path, metavar="FILE.json", help="another copy of report.json")
 
@@ -227,8 +230,8 @@ def write_mimicry(
         for side, word in zip(("original", "protected"), words, strict=True):
             word.save(folder / f"{side}.safetensors")
         write_report(folder / "report.json", report)
-        for side in ("unseen", "original", "protected"):  # an earlier run may have painted more
-            for old in output.glob(f"{side}_*[0-9].png"):
+        for old in output.iterdir():  # an earlier run may have painted more
+            if PAINTED.fullmatch(old.name):
                 old.unlink()
 
 

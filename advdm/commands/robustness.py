@@ -42,6 +42,7 @@ def add(commands: Commands) -> None:
 
 def robustness(options: argparse.Namespace) -> int:
     """Protect, treat and measure every painting; then write the tables."""
+    from advdm.mimicry import check_prompts
     from advdm.model import choose_device, load_model
     from advdm.paintings import find_paintings, read_painting
     from advdm.robustness import comma_separated, markdown, tabulate, ticks
@@ -58,6 +59,7 @@ def robustness(options: argparse.Namespace) -> int:
     for source in sources:
         read_aloud(source)  # one that cannot be read is better known now than after hours
     model = load_model(options.model, device)
+    check_prompts(model, imitator)
     rows = []
     total = ticks(model, attack, mimicry) * len(sources)
     with tqdm(total=total, unit=" steps", leave=False, dynamic_ncols=True, disable=None) as bar:
