@@ -231,9 +231,9 @@ def test_results_lie_beside_the_folder_however_it_is_named(pictures, monkeypatch
 
 
 def test_a_sheet_of_many_subjects_stays_a_jpeg(pictures, monkeypatch):
-    monkeypatch.setattr(cells, "SHEET_SIDE", 200)
+    monkeypatch.setattr(cells, "SHEET_SIDE", 100)
     assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
-    assert max(Image.open("out/sheet.jpg").size) == 200
+    assert 50 <= max(Image.open("out/sheet.jpg").size) <= 100
 
 
 def test_another_noise_schedule_is_another_model(tiny):
