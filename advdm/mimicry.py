@@ -208,7 +208,7 @@ def sentence(scale: float | None, way: str = LEARNED) -> str:
     if scale is None:
         return (
             f"Nothing can be said: even the imitator that {way} the original came hardly nearer to the painting than "
-            "one that never saw it, so there was nothing to protect from."
+            "one that never saw it, or no nearer at all. More steps may teach it more, or another painting."
         )
     finding = "Protected" if scale <= PROTECTED else "Partly protected" if scale < UNPROTECTED else "Not protected"
     return (

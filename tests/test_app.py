@@ -115,7 +115,7 @@ class TestHandler:
     def test_says_when_nothing_is_changed(self, tab: ModuleType, file: str) -> None:
         *_, last = run(tab, file, epsilon=2, steps=1)
         assert last.report["max_change"] == 0 and "PSNR infinite" in last.numbers
-        assert last.status == "Done after 1 steps. Nothing is changed yet: this copy is not protected."
+        assert last.status == "Done after 1 step. Nothing is changed yet: this copy is not protected."
 
     def test_model_sees_both(self, tab: ModuleType, file: str) -> None:
         *_, last = run(tab, file)
@@ -250,6 +250,12 @@ class TestSpace:
 
     def test_nothing_is_kept_beyond_the_hour(self) -> None:
         assert sum(app_server.app().demo.delete_cache) <= 3600
+
+    def test_gradio_knows_every_file_of_a_run(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
+        *_, last = run(tab, file)
+        folder = Path(last.protected["value"]).parent
+        assert any(files is shared.RUN_FOLDERS for files in app_server.app().demo.temp_file_sets)
+        assert {str(path) for path in folder.iterdir()} <= set(list(shared.RUN_FOLDERS))
 
     def test_old_files_are_deleted_while_others_arrive(self, tmp_path: Path) -> None:
         """Gradio looks for them in a thread; one error, and nothing is ever deleted again."""

@@ -19,7 +19,8 @@ def panel() -> ModuleType:
 
 
 def test_table_grows_to_a_line_for_each_treatment(panel: ModuleType) -> None:
-    shows = list(panel.show_robustness([HARVEST], [BRIDGE]))
+    first, *shows = panel.show_robustness([HARVEST], [BRIDGE])
+    assert first == "Measuring."
     total = len(panel.treatments(panel.MODEL))
     assert len(shows) == total + 1
     assert shows[0].endswith(f"Treatment 1 of {total}.")

@@ -18,7 +18,7 @@ from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
 from ui.painting_input import PaintingsInput
-from ui.protect import NOT_TAKEN, QUIET, WATCHED, as_whole, in_words
+from ui.protect import NOT_TAKEN, QUIET, WATCHED, as_whole, in_steps, in_words
 from ui.robustness import build_robustness_panel
 from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, keep, run_folder, said, stop_flag
 
@@ -92,21 +92,25 @@ def show_mimicry(
             results=gr.update(visible=True),
         )
         started = time.monotonic()
-        learned_in = 0.0
+        begun, learned_in, first = 0, 0.0, 0.0
         with closing(experiment(original, protected, settings, str(folder), str(stop))) as moments:
             for moment in moments:
                 keep([*original, *protected, *folder.iterdir()])
                 seconds = time.monotonic() - started
                 if not moment.words:
                     learned_in = seconds
-                line = progress_line(moment, settings, seconds)
+                    if not begun:  # the first step also takes what it takes to begin
+                        begun, first = len(moment.losses), seconds
+                    elif len(moment.losses) > begun:
+                        PACE.step = (seconds - first) / (len(moment.losses) - begun)
+                line = "Stopping." if stop.exists() else progress_line(moment, settings)
                 yield Shown(line, "", *galleries(moment.pictures), curve_of(moment.losses))
         done = len(moment.losses)
-        PACE.step, PACE.picture = learned_in / done, (seconds - learned_in) / sum(map(len, moment.pictures))
+        PACE.picture = (seconds - learned_in) / sum(map(len, moment.pictures))
         downloads = (gr.update(value=path, interactive=True) for path in moment.words)
         used = replace(settings, inversion=replace(settings.inversion, steps=done))
         yield Shown(
-            f"{'Done' if moment.verdict else 'Stopped'} after {done} steps, in {in_words(seconds)}.",
+            f"{'Done' if moment.verdict else 'Stopped'} after {in_steps(done)}, in {in_words(seconds)}.",
             finding(moment.verdict, done),
             *galleries(moment.pictures),
             curve_of(moment.losses),
@@ -143,7 +147,7 @@ def mimic(
     for folder in {Path(path).parent for path in sent}:
         for file in folder.iterdir():
             if str(file) not in sent:
-                file.unlink()  # Gradio deletes in time only what it has sent
+                file.unlink()  # the page's, which nobody sees here
 
 
 def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
@@ -192,20 +196,20 @@ def cost(steps: float, prompts: str | None, count: float) -> str:
     return f"{work}, {in_words(PACE.step * steps + PACE.picture * pictures)}."
 
 
-def progress_line(moment: Moment, settings: MimicrySettings, seconds: float) -> str:
+def progress_line(moment: Moment, settings: MimicrySettings) -> str:
     if moment.words:
         return f"Painting: {sum(map(len, moment.pictures))} of {pictures_of(settings)} pictures."
     number, steps = len(moment.losses), settings.inversion.steps
     original, protected = moment.losses[-1]
-    left = in_words(seconds / number * (steps - number))
+    left = "" if PACE.step is None else f", {in_words(PACE.step * (steps - number))} of learning left"
     errors = f"noise error {original:.3f} (original) and {protected:.3f} (protected)"
-    return f"Learning: step {number} of {steps}, {errors}, {left} left."
+    return f"Learning: step {number} of {steps}, {errors}{left}."
 
 
 def finding(verdict: Verdict | None, steps: int) -> str:
     """The verdict in words, then a sentence for each side with what was measured."""
     if verdict is None:
-        return f"### No verdict\nStopped after {steps} steps: this is what each imitator had learned by then."
+        return f"### No verdict\nStopped after {in_steps(steps)}: this is what each imitator had learned by then."
     kind, _, rest = verdict.sentence.partition(": ")
     lines = [f"### {kind}", f"{rest[:1].upper()}{rest[1:]}", ""]
     for side, distance, score in (

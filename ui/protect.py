@@ -54,6 +54,7 @@ WELCOME = """### How it works
 3. **Compare and download.** Publish the protected copy everywhere, and the clean one nowhere.
 """
 LIMITS = """
+- Smooth areas, like a plain sky, show the change most: look closely before you publish, and choose Subtle if need be.
 - JPEG, resizing, screenshots, cleaning and newer models weaken it. Resize first, protect last.
 - It does not stop anybody from copying the picture itself.
 - The copy is a PNG, larger than a JPEG, because lossy formats would damage the protection.
@@ -218,8 +219,9 @@ def show_protection(
         done = len(moment.losses)
         PACE.seconds = seconds / passes(done, settings.samples)
         protected = read_painting(moment.protected)
+        end = "Done" if done == settings.steps else "Stopped"
         yield Shown(
-            status=f"{'Done' if done == settings.steps else 'Stopped'} after {done} steps.{warning(moment.comparison)}",
+            status=f"{end} after {in_steps(done)}.{warning(moment.comparison)}",
             protected=gr.update(value=moment.protected, interactive=True),
             report=report_of(replace(settings, steps=done), seconds, moment.comparison),
             numbers=f"{numbers_line(moment.comparison, seconds)}\n\n{notes_on(original)}",
@@ -227,6 +229,8 @@ def show_protection(
             seen=list(zip(moment.seen, ("Original", "Protected"), strict=True)),
             details=write_details(original, protected, folder),
             curve=curve_of(moment.losses),  # again, or a tab that was never opened cannot draw it
+            welcome=gr.update(visible=False),  # again, for another painting may have been chosen meanwhile
+            results=gr.update(visible=True),
             pair=(painting, moment.protected),
         )
 
@@ -260,7 +264,7 @@ def protect(
         yield protected, report  # each time, so that a client who leaves is noticed
     for file in Path(protected).parent.iterdir() if protected else ():  # nothing where Stop came first
         if str(file) != protected:
-            file.unlink()  # Gradio deletes in time only what it has sent
+            file.unlink()  # the page's, which nobody sees here
 
 
 def settings_from(
@@ -300,6 +304,12 @@ def cost(steps: float, samples: float) -> str:
     return f"{steps} steps, {in_words(PACE.seconds * passes(steps, samples))}."
 
 
+def new_painting(painting: str | None) -> tuple[str, Any, Any, Any]:
+    """Status, and the result of an earlier painting gone, that nobody publishes it for this one."""
+    gone = gr.update(value=None, interactive=False)
+    return welcome_line(painting), gone, gr.update(visible=True), gr.update(visible=False)
+
+
 def welcome_line(painting: str | None) -> str:
     return "Choose a painting, or one of the examples." if painting is None else "Ready."
 
@@ -310,6 +320,10 @@ def progress_line(moment: Moment, settings: Settings, seconds: float) -> str:
         return "Writing the protected painting."
     left = seconds / number * (settings.steps - number)
     return f"Step {number} of {settings.steps}, loss {moment.losses[-1]:.3f}, {in_words(left)} left."
+
+
+def in_steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
 
 
 def in_words(seconds: float) -> str:
@@ -423,7 +437,7 @@ def build_protect_tab() -> gr.State:
                 with gr.Tab("The change"):
                     details = picture_gallery("Pixel by pixel", columns=3)
                     gr.Markdown(
-                        f"Click a picture to enlarge it. The change is shown {AMPLIFIED} times; grey is no change."
+                        f"Click a picture to enlarge it. The change is enlarged {AMPLIFIED} times; grey is no change."
                     )
                 with gr.Tab("Loss"):
                     curve = gr.LinePlot(
@@ -443,7 +457,8 @@ def build_protect_tab() -> gr.State:
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
     objective.input(lambda name: gr.update(info=MEANINGS[name]), objective, objective, **QUIET)
     gr.on(None, describe, numbers_in, [strength, effort], **QUIET)  # at the start, and when a number changes
-    painting.change(welcome_line, painting, status, **WATCHED).failure(lambda: NOT_TAKEN, None, status, **QUIET)
+    look = painting.change(new_painting, painting, [status, protected, welcome, results], **WATCHED)
+    look.failure(lambda: NOT_TAKEN, None, status, **QUIET)
     inputs = [painting, *numbers_in, step_size, objective, seed, robust]
     outputs = [status, protected, report, numbers, slider, seen, details, curve, welcome, results, pair]
     run = start.click(shared.begin, None, [status, start, stop], **QUIET).then(

@@ -15,6 +15,7 @@ from ui.shared import LANE, MODEL, MODEL_NAME, WAITING, give_back_memory, said
 HEADINGS = ("After", "Noise error of the original", "of the protected copy", "What is left of the difference")
 SECONDS = 45
 """Guess for ZeroGPU: two pictures after nine treatments on Stable Diffusion."""
+MEASURING = "Measuring."
 
 ABOUT = f"""Platforms and imitators change a picture before a model learns from it. This does the same to both pictures
 above (of several pairs, the first), and measures how wrong **{MODEL_NAME}** then still is about each: the higher the
@@ -44,6 +45,7 @@ def show_robustness(original: list[str], protected: list[str]) -> Iterator[str]:
     if not original or not protected:
         raise gr.Error("Choose an original and its protected copy.", print_exception=False)
     total = len(treatments(MODEL))
+    yield MEASURING
     try:
         with closing(measure(original[0], protected[0])) as tables:
             for errors in tables:
@@ -58,7 +60,7 @@ def table(errors: Errors) -> str:
     lines = []
     for name, row in errors.items():
         share = left(errors, name, PROTECTED)
-        kept = "nothing to lose" if share is None else f"{share:.0f} %, {share_in_words(share)}"
+        kept = "nothing to lose" if share is None else f"{share:.0f} %, {share_in_words(round(share))}"
         lines.append([name, f"{row[ORIGINAL]:.3f}", f"{row[PROTECTED]:.3f}", kept])
     return markdown_table(HEADINGS, lines)
 
@@ -78,7 +80,7 @@ def summary(errors: Errors) -> str:
             "The copy's noise error hardly differs from that of the original, so there is nothing that could be left."
         )
     weakest = min(shares, key=lambda name: shares[name])
-    return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {share_in_words(shares[weakest])}."
+    return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {share_in_words(round(shares[weakest]))}."
 
 
 def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
@@ -96,5 +98,5 @@ def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
         **LANE,
         **WATCHED,
     )
-    run.failure(lambda text: "Nothing was measured." if text == WAITING else text, result, result, **QUIET)
+    run.failure(lambda text: "Nothing was measured." if text in (WAITING, MEASURING) else text, result, result, **QUIET)
     stop.click(None, cancels=run, **QUIET)

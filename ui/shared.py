@@ -50,12 +50,27 @@ def said() -> Iterator[None]:
         raise gr.Error(sentence, title="Not possible", print_exception=False) from error
 
 
+class RunFolders(set[str]):
+    """The folders of all runs; going through it names the files in them, for Gradio to delete them in time.
+
+    Gradio by itself forgets what a component showed as soon as an update of it goes to a visitor, as gr.skip() is one.
+    """
+
+    def __iter__(self) -> Iterator[str]:
+        for folder in set(super().__iter__()):
+            yield from map(str, Path(folder).glob("*"))
+
+
+RUN_FOLDERS = RunFolders()
+
+
 @contextmanager
 def run_folder() -> Iterator[Path]:
-    """A fresh folder in Gradio's cache, whose shown files Gradio deletes in time; a run that fails leaves nothing."""
+    """A fresh folder in Gradio's cache, whose files are deleted in time; a run that fails leaves nothing."""
     cache = Path(get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=cache))
+    RUN_FOLDERS.add(str(folder))
     try:
         yield folder
     except BaseException:
