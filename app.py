@@ -28,6 +28,12 @@ THEME = gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui
     block_label_text_color="*body_text_color",
     block_label_background_fill="*block_background_fill",
     block_label_background_fill_dark="*block_background_fill",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    checkbox_border_color="*neutral_500",
+    checkbox_border_color_dark="*neutral_400",
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_600",
     button_primary_background_fill_dark="*primary_700",
@@ -40,6 +46,9 @@ CSS = """
 .labelled .grid-wrap { max-height: none; padding-top: 36px }
 .labelled label > span { display: none }
 .labelled button .caption-label { max-width: 95%; font-size: 11px; white-space: normal }
+.prose table { display: block; overflow-x: auto }
+.prose td, .prose th { overflow-wrap: normal; word-break: normal }
+.dark button.secondary:disabled { background: var(--neutral-700) }
 .band .grid-container { grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)) }
 .strip .grid-container { grid-template: auto / repeat(auto-fill, minmax(48px, 1fr)); grid-auto-rows: auto }
 """

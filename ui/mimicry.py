@@ -275,6 +275,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
             with gr.Row():
                 start = gr.Button("Train both imitators", variant="primary", min_width=100)
                 stop = gr.Button("Stop", interactive=False, min_width=100)
+            progress = gr.Textbox(complaint([], []), label="Progress", max_lines=2, interactive=False)
             price = gr.Markdown()
             with gr.Accordion("Advanced", open=False):
                 steps = gr.Slider(1, 1000, default.steps, step=1, label="Steps")
@@ -285,7 +286,6 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 count = gr.Slider(1, 4, 1, step=1, label="Pictures of each prompt")
                 seed = gr.Number(0, label="Seed", minimum=0)
         with gr.Column(scale=3, min_width=320):
-            progress = gr.Textbox(complaint([], []), label="Progress", max_lines=2, interactive=False)
             with gr.Column() as welcome:
                 gr.Markdown(WELCOME)
             with gr.Column(visible=False) as results:

@@ -409,6 +409,7 @@ def build_protect_tab() -> gr.State:
             with gr.Row():
                 start = gr.Button("Protect", variant="primary", min_width=100)
                 stop = gr.Button("Stop", interactive=False, min_width=100)
+            status = gr.Textbox(welcome_line(None), label="Status", max_lines=2, interactive=False)
             with gr.Accordion("Advanced", open=False):
                 epsilon = gr.Slider(1, 32, 8, step=1, label="Epsilon", info="Largest change, in 8-bit levels.")
                 steps = gr.Slider(1, 500, 25, step=1, label="Steps")
@@ -418,7 +419,6 @@ def build_protect_tab() -> gr.State:
                 seed = gr.Number(0, label="Seed", minimum=0)
                 robust = gr.Checkbox(label="Robust", info="Against JPEG, resizing and a slight blur as well.")
         with gr.Column(scale=3, min_width=320):
-            status = gr.Textbox(welcome_line(None), label="Status", max_lines=2, interactive=False)
             with gr.Column() as welcome:
                 gr.Markdown(WELCOME)
             with gr.Column(visible=False) as results:
