@@ -123,8 +123,13 @@ def make_cell(cell: Cell, model: LatentDiffusion, judge: Judge, settings: Evalua
 def write_results(cells: Sequence[Cell], output: Path, settings: EvaluationSettings, model_name: str) -> None:
     """evaluation.md and .csv, .png where there is matplotlib, and sheet.jpg, from finished cells."""
     table = tabulate([cell.rows() for cell in cells])
-    title = f"# Imitation of {len({cell.subject for cell in cells})} subjects on {clean(Path(model_name).name)}\n\n"
-    used = f"\nSettings: `{json.dumps(asdict(settings))}`\n"
+    count = len({cell.subject for cell in cells})
+    subjects = "1 subject" if count == 1 else f"{count} subjects"
+    title = f"# Imitation of {subjects} on {clean(Path(model_name).name)}\n\n"
+    given = asdict(settings)
+    for name in ("epsilon", "objective", "seed"):  # every attack has its own
+        del given["attack"][name]
+    used = f"\nSettings: `{json.dumps(given)}`\n"
     with atomic_path(output / "evaluation.md") as path:
         path.write_text(title + markdown(table) + used, encoding="utf-8")
     with atomic_path(output / "evaluation.csv") as path:

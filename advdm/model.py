@@ -275,7 +275,7 @@ def choose_device(device: str | None = None) -> str:
         return next(kind for kind, there in have.items() if there)
     if not have.get(device):
         there = ", ".join(kind for kind in have if have[kind])
-        raise ModelError(f"The device '{device}' is not available here (ADVDM_DEVICE); there is: {there}.")
+        raise ModelError(f"The device '{device}' is not available here (--device or ADVDM_DEVICE); there is: {there}.")
     return device
 
 
@@ -302,5 +302,5 @@ def _why_not(name: str, source: str) -> str:
         return f"The folder of the model '{name}' is not a complete Stable Diffusion pipeline in safetensors form."
     return (
         f"The model '{name}' is not on this machine and could not be fetched from the hub. "
-        "Set ADVDM_MODEL to the folder of a diffusers pipeline, or leave it unset for the built-in atelier."
+        "Name the folder of a diffusers pipeline (--model or ADVDM_MODEL), or none for the built-in atelier."
     )

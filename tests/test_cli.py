@@ -306,7 +306,7 @@ def test_notes_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
         ("--seed", str(2**63), "Seed must lie between"),
         ("--objective", "magic", "There is no objective 'magic'"),
         ("--target", "a.png", "The objective 'advdm' has no target"),
-        ("--device", "abacus", "(ADVDM_DEVICE)"),
+        ("--device", "abacus", "(--device or ADVDM_DEVICE)"),
         ("--model", "nobody/nothing", "ADVDM_MODEL"),
         ("--model", "no such\nmodel", "ADVDM_MODEL"),
         ("--model", "runwayml/stable-diffusion-v1-5", "use sd15"),
