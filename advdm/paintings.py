@@ -282,6 +282,8 @@ def _eight_bit(image: ImageFile.ImageFile, stored: str) -> tuple[Image.Image, by
     if image.mode in ("P", "PA"):
         notes.append("Its palette was replaced by full colour, which a perturbation needs.")
     picture = _eight_bit_grey(image, stored) if image.mode.startswith("I;16") else image
+    if image.mode == "RGB" and ";16" in stored and isinstance(clear := image.info.get("transparency"), tuple):
+        image.info["transparency"] = tuple(part >> 8 for part in clear)  # of which Pillow takes the low bytes
     grey = picture.mode in ("1", "L", "LA", "La") or "LA;16" in stored  # which Pillow opens as RGBA
     if profile and not _fits(profile, grey):
         profile = None

@@ -194,6 +194,15 @@ def test_sixteen_bit_grey_is_rounded_and_keeps_its_transparent_level(save: Calla
     assert np.flatnonzero(painting.alpha == 0).tolist() == [5000]
 
 
+def test_a_deep_colour_may_be_clear(save: Callable[..., Path]) -> None:
+    """Its low bytes are those of no level, and its high bytes those of all pixels of this colour."""
+    deep = np.full((64, 70, 3), 0x3434, np.uint16)
+    deep[:20] = 0x1234
+    painting = read_painting(save(deep_png(deep, chunk(b"tRNS", struct.pack(">3H", *[0x1234] * 3)))))
+    assert painting.alpha is not None
+    assert not painting.alpha[:20].any() and (painting.alpha[20:] == 255).all()
+
+
 @pytest.mark.parametrize("white_is_zero", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_tiffs_may_count_from_white(save: Callable[..., Path], bits: int, white_is_zero: bool) -> None:
