@@ -13,7 +13,7 @@ from gradio.route_utils import delete_files_created_by_app
 from ui.door import Door
 from ui.mimicry import build_mimicry_tab
 from ui.protect import build_protect_tab
-from ui.shared import RUN_FOLDERS
+from ui.shared import RUN_FILES
 
 INTRO = """# AdvDM
 Protect a painting from imitation by diffusion models, with a slight change of its pixels that misleads them.
@@ -71,7 +71,7 @@ with Door(title="AdvDM", analytics_enabled=False, delete_cache=(600, 3000)) as d
     with gr.Tab("Mimicry"):
         build_mimicry_tab(pair)
 
-demo.temp_file_sets.append(RUN_FOLDERS)
+demo.temp_file_sets.append(RUN_FILES)
 demo.queue(max_size=16, api_open=False)  # or requests could pass the queue by
 
 

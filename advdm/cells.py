@@ -25,7 +25,19 @@ from advdm.mimicry import middle_square
 from advdm.model import LatentDiffusion
 from advdm.paintings import find_paintings, read_painting
 from advdm.sheets import columns_of, grid, sheet, strip
-from advdm.tables import METRICS, RANDOM, UNSEEN, Row, can_plot, comma_separated, label, markdown, plot, tabulate
+from advdm.tables import (
+    METRICS,
+    RANDOM,
+    UNSEEN,
+    Row,
+    can_plot,
+    comma_separated,
+    label,
+    markdown,
+    number_of,
+    plot,
+    tabulate,
+)
 
 SHEET_SIDE = 16_000
 """Pixels a side up to which sheet.jpg grows; JPEG ends at 65,500."""
@@ -123,8 +135,7 @@ def make_cell(cell: Cell, model: LatentDiffusion, judge: Judge, settings: Evalua
 def write_results(cells: Sequence[Cell], output: Path, settings: EvaluationSettings, model_name: str) -> None:
     """evaluation.md and .csv, .png where there is matplotlib, and sheet.jpg, from finished cells."""
     table = tabulate([cell.rows() for cell in cells])
-    count = len({cell.subject for cell in cells})
-    subjects = "1 subject" if count == 1 else f"{count} subjects"
+    subjects = number_of(len({cell.subject for cell in cells}), "subject")
     title = f"# Imitation of {subjects} on {clean(Path(model_name).name)}\n\n"
     given = asdict(settings)
     for name in ("epsilon", "objective", "seed"):  # every attack has its own

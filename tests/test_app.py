@@ -254,8 +254,8 @@ class TestSpace:
     def test_gradio_knows_every_file_of_a_run(self, tab: ModuleType, shared: ModuleType, file: str) -> None:
         *_, last = run(tab, file)
         folder = Path(last.protected["value"]).parent
-        assert any(files is shared.RUN_FOLDERS for files in app_server.app().demo.temp_file_sets)
-        assert {str(path) for path in folder.iterdir()} <= set(list(shared.RUN_FOLDERS))
+        assert any(files is shared.RUN_FILES for files in app_server.app().demo.temp_file_sets)
+        assert {str(path) for path in folder.iterdir()} <= set(list(shared.RUN_FILES))
 
     def test_old_files_are_deleted_while_others_arrive(self, tmp_path: Path) -> None:
         """Gradio looks for them in a thread; one error, and nothing is ever deleted again."""

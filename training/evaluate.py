@@ -231,11 +231,12 @@ def imitators_distances(material: Material, painting: Painting, copies: Sequence
     The mean over `seeds` of them, of which each learns and paints anew.
     """
     model, runs = material.model, []
+    wanted = reference(model, [painting])
     for seed in range(material.options.seeds):
         settings = MimicrySettings(InversionSettings(seed=seed), seed=seed, guidance=material.options.guidance)
         *_, learned = invert(model, [[copy] for copy in copies], settings.inversion)
         *imitated, unseen = imitate_side_by_side(model, learned.words, settings)
-        runs.append(style_distances(material.judge, reference(model, [painting]), [unseen, *imitated]))
+        runs.append(style_distances(material.judge, wanted, [unseen, *imitated]))
     return np.mean(runs, 0)
 
 

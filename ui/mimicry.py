@@ -15,10 +15,11 @@ import pandas as pd
 from advdm import SettingsError
 from advdm.inversion import InversionSettings
 from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
+from advdm.tables import number_of
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
 from ui.painting_input import PaintingsInput
-from ui.protect import NOT_TAKEN, QUIET, WATCHED, as_whole, in_steps, in_words
+from ui.protect import NOT_TAKEN, QUIET, WATCHED, as_whole, in_words
 from ui.robustness import build_robustness_panel
 from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, keep, run_folder, said, stop_flag
 
@@ -92,25 +93,23 @@ def show_mimicry(
             results=gr.update(visible=True),
         )
         started = time.monotonic()
-        begun, learned_in, first = 0, 0.0, 0.0
+        learning: list[tuple[int, float]] = []  # steps and seconds of each moment
         with closing(experiment(original, protected, settings, str(folder), str(stop))) as moments:
             for moment in moments:
                 keep([*original, *protected, *folder.iterdir()])
                 seconds = time.monotonic() - started
                 if not moment.words:
-                    learned_in = seconds
-                    if not begun:  # the first step also takes what it takes to begin
-                        begun, first = len(moment.losses), seconds
-                    elif len(moment.losses) > begun:
-                        PACE.step = (seconds - first) / (len(moment.losses) - begun)
+                    learning.append((len(moment.losses), seconds))
+                    PACE.step = pace(learning) or PACE.step
                 line = "Stopping." if stop.exists() else progress_line(moment, settings)
                 yield Shown(line, "", *galleries(moment.pictures), curve_of(moment.losses))
         done = len(moment.losses)
+        _, learned_in = learning[-1]
         PACE.picture = (seconds - learned_in) / sum(map(len, moment.pictures))
         downloads = (gr.update(value=path, interactive=True) for path in moment.words)
         used = replace(settings, inversion=replace(settings.inversion, steps=done))
         yield Shown(
-            f"{'Done' if moment.verdict else 'Stopped'} after {in_steps(done)}, in {in_words(seconds)}.",
+            f"{'Done' if moment.verdict else 'Stopped'} after {number_of(done, 'step')}, in {in_words(seconds)}.",
             finding(moment.verdict, done),
             *galleries(moment.pictures),
             curve_of(moment.losses),
@@ -196,6 +195,12 @@ def cost(steps: float, prompts: str | None, count: float) -> str:
     return f"{work}, {in_words(PACE.step * steps + PACE.picture * pictures)}."
 
 
+def pace(learning: Sequence[tuple[int, float]]) -> float | None:
+    """Seconds a step, from the steps and seconds of each moment; the first also took what it takes to begin."""
+    (first, since), (last, until) = learning[0], learning[-1]
+    return (until - since) / (last - first) if last > first else None
+
+
 def progress_line(moment: Moment, settings: MimicrySettings) -> str:
     if moment.words:
         return f"Painting: {sum(map(len, moment.pictures))} of {pictures_of(settings)} pictures."
@@ -209,7 +214,8 @@ def progress_line(moment: Moment, settings: MimicrySettings) -> str:
 def finding(verdict: Verdict | None, steps: int) -> str:
     """The verdict in words, then a sentence for each side with what was measured."""
     if verdict is None:
-        return f"### No verdict\nStopped after {in_steps(steps)}: this is what each imitator had learned by then."
+        stopped = f"Stopped after {number_of(steps, 'step')}"
+        return f"### No verdict\n{stopped}: this is what each imitator had learned by then."
     kind, _, rest = verdict.sentence.partition(": ")
     lines = [f"### {kind}", f"{rest[:1].upper()}{rest[1:]}", ""]
     for side, distance, score in (

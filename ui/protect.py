@@ -18,6 +18,7 @@ from PIL import Image
 from advdm import Comparison, Painting, Settings, compare, protection_steps, read_painting
 from advdm.objectives import MEANINGS, OBJECTIVES
 from advdm.sheets import picture
+from advdm.tables import number_of
 from ui import shared
 from ui.painting_input import PaintingInput
 from ui.shared import (
@@ -221,7 +222,7 @@ def show_protection(
         protected = read_painting(moment.protected)
         end = "Done" if done == settings.steps else "Stopped"
         yield Shown(
-            status=f"{end} after {in_steps(done)}.{warning(moment.comparison)}",
+            status=f"{end} after {number_of(done, 'step')}.{warning(moment.comparison)}",
             protected=gr.update(value=moment.protected, interactive=True),
             report=report_of(replace(settings, steps=done), seconds, moment.comparison),
             numbers=f"{numbers_line(moment.comparison, seconds)}\n\n{notes_on(original)}",
@@ -320,10 +321,6 @@ def progress_line(moment: Moment, settings: Settings, seconds: float) -> str:
         return "Writing the protected painting."
     left = seconds / number * (settings.steps - number)
     return f"Step {number} of {settings.steps}, loss {moment.losses[-1]:.3f}, {in_words(left)} left."
-
-
-def in_steps(count: int) -> str:
-    return "1 step" if count == 1 else f"{count} steps"
 
 
 def in_words(seconds: float) -> str:

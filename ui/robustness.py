@@ -60,15 +60,15 @@ def table(errors: Errors) -> str:
     lines = []
     for name, row in errors.items():
         share = left(errors, name, PROTECTED)
-        kept = "nothing to lose" if share is None else f"{share:.0f} %, {share_in_words(round(share))}"
+        kept = "nothing to lose" if share is None else f"{share:.0f} %, {share_in_words(share)}"
         lines.append([name, f"{row[ORIGINAL]:.3f}", f"{row[PROTECTED]:.3f}", kept])
     return markdown_table(HEADINGS, lines)
 
 
 def share_in_words(share: float) -> str:
-    """What so many % left of the difference mean."""
+    """What so many % left of the difference mean, as rounded beside it."""
     words = ((100, "all of it"), (80, "nearly all"), (40, "a part"), (10, "little"))
-    return next((word for least, word in words if share >= least), "nothing")
+    return next((word for least, word in words if round(share) >= least), "nothing")
 
 
 def summary(errors: Errors) -> str:
@@ -80,7 +80,7 @@ def summary(errors: Errors) -> str:
             "The copy's noise error hardly differs from that of the original, so there is nothing that could be left."
         )
     weakest = min(shares, key=lambda name: shares[name])
-    return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {share_in_words(round(shares[weakest]))}."
+    return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {share_in_words(shares[weakest])}."
 
 
 def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:

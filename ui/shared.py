@@ -50,18 +50,21 @@ def said() -> Iterator[None]:
         raise gr.Error(sentence, title="Not possible", print_exception=False) from error
 
 
-class RunFolders(set[str]):
-    """The folders of all runs; going through it names the files in them, for Gradio to delete them in time.
+RUN = f"tmp{os.getpid()}-"
+"""Begins the name of the folder of every run of this app, others of which may share Gradio's cache."""
+
+
+class RunFiles(set[str]):
+    """The files of all runs as they lie on the disk, for Gradio to delete them in time; it holds nothing itself.
 
     Gradio by itself forgets what a component showed as soon as an update of it goes to a visitor, as gr.skip() is one.
     """
 
     def __iter__(self) -> Iterator[str]:
-        for folder in set(super().__iter__()):
-            yield from map(str, Path(folder).glob("*"))
+        return map(str, Path(get_upload_folder()).glob(f"{RUN}*/*"))
 
 
-RUN_FOLDERS = RunFolders()
+RUN_FILES = RunFiles()
 
 
 @contextmanager
@@ -69,8 +72,7 @@ def run_folder() -> Iterator[Path]:
     """A fresh folder in Gradio's cache, whose files are deleted in time; a run that fails leaves nothing."""
     cache = Path(get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=cache))
-    RUN_FOLDERS.add(str(folder))
+    folder = Path(tempfile.mkdtemp(prefix=RUN, dir=cache))
     try:
         yield folder
     except BaseException:

@@ -47,6 +47,7 @@ def robustness(options: argparse.Namespace) -> int:
     from advdm.paintings import find_paintings, read_painting
     from advdm.robustness import comma_separated, markdown, tabulate, ticks
     from advdm.robustness import robustness as measure
+    from advdm.tables import number_of
 
     attack = attack_settings(options)
     imitator = mimicry_settings(options, options.inversion_steps, options.seed)
@@ -68,8 +69,9 @@ def robustness(options: argparse.Namespace) -> int:
             rows.append(measure(read_painting(source), model, attack, mimicry, bar.update))
     table = tabulate(rows)
     used = {"attack": asdict(attack), "mimicry": mimicry and asdict(mimicry)}
-    count = f"{len(sources)} {'painting' if len(sources) == 1 else 'paintings'}"
-    title = f"# What is left of the protection of {count} on {clean(Path(model.name).name)}"
+    title = (
+        f"# What is left of the protection of {number_of(len(sources), 'painting')} on {clean(Path(model.name).name)}"
+    )
     text = f"{title}\n\n{markdown(table)}\nSettings: `{json.dumps(used)}`\n"
     make_folder(options.output)
     with atomic_path(options.output / "robustness.md") as path:
