@@ -5,6 +5,7 @@ larger than what it convolves, as in the inner levels of Stable Diffusion, that 
 matrix product takes the kernel as it lies.
 """
 
+import math
 from functools import partial
 
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 LARGE = 10_000_000
 """Numbers of a kernel from which on the product pays; from 1280 to 1280 channels it has 14.7 million."""
 SMALL = 256
-"""Places of all pictures of a batch together up to which it pays; see benchmarks/README.md."""
+"""Places of all results of a batch together up to which it pays; see benchmarks/README.md."""
 
 
 def multiply_large_kernels(module: nn.Module) -> None:
@@ -24,17 +25,19 @@ def multiply_large_kernels(module: nn.Module) -> None:
 
 
 def is_plain(convolution: nn.Conv2d) -> bool:
-    """Whether it is what `convolve` computes: 3 x 3, at every place, zeros around the picture, one group."""
-    form = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation)
-    return form == ((3, 3), (1, 1), (1, 1), (1, 1)) and convolution.groups == 1 and convolution.padding_mode == "zeros"
+    """Whether it is what `convolve` computes: 3 x 3, at every place or every other, zeros around it, one group."""
+    form = (convolution.kernel_size, convolution.padding, convolution.dilation)
+    usual = form == ((3, 3), (1, 1), (1, 1)) and convolution.stride in ((1, 1), (2, 2))
+    return usual and convolution.groups == 1 and convolution.padding_mode == "zeros"
 
 
 def convolve(convolution: nn.Conv2d, pictures: Tensor) -> Tensor:
-    """(N, C, h, w) to (N, D, h, w), differentiable: of small pictures kernel (D, 9 C) @ patches (9 C, N h w)."""
-    batch, _, height, width = pictures.shape
+    """(N, C, H, W) to (N, D, h, w), differentiable: of few places kernel (D, 9 C) @ patches (9 C, N h w)."""
+    stride = convolution.stride[0]
+    batch, height, width = len(pictures), *(math.ceil(side / stride) for side in pictures.shape[2:])
     if batch * height * width > SMALL:
         return nn.Conv2d.forward(convolution, pictures)
-    patches = F.unfold(pictures, 3, padding=1).transpose(0, 1).flatten(1)
+    patches = F.unfold(pictures, 3, padding=1, stride=stride).transpose(0, 1).flatten(1)
     planes = convolution.weight.flatten(1) @ patches
     if convolution.bias is not None:
         planes = planes + convolution.bias[:, None]

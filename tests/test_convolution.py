@@ -22,9 +22,11 @@ def patches_taken(monkeypatch):
 
 
 @pytest.mark.parametrize("bias", (True, False))
-@pytest.mark.parametrize(("shape", "by_product"), (((2, 5, 4, 7), 1), ((1, 5, 1, 1), 1), ((3, 5, 16, 16), 0)))
-def test_the_same_values_and_gradients(patches_taken, shape, by_product, bias):
-    plain = nn.Conv2d(5, 6, 3, padding=1, bias=bias)
+@pytest.mark.parametrize("stride", (1, 2))
+@pytest.mark.parametrize(("shape", "by_product"), (((2, 5, 4, 7), 1), ((1, 5, 1, 1), 1), ((5, 5, 16, 16), 0)))
+def test_the_same_values_and_gradients(monkeypatch, patches_taken, shape, by_product, stride, bias):
+    monkeypatch.setattr(convolution, "SMALL", 256 // stride**2)  # the same pictures in either stride
+    plain = nn.Conv2d(5, 6, 3, padding=1, stride=stride, bias=bias)
     pictures = torch.randn(shape, requires_grad=True)
     wanted, found = plain(pictures), convolve(plain, pictures)
     assert len(patches_taken) == by_product
@@ -41,7 +43,7 @@ def test_the_same_values_and_gradients(patches_taken, shape, by_product, bias):
     (
         nn.Conv2d(4, 4, 1),
         nn.Conv2d(4, 4, 3),
-        nn.Conv2d(4, 4, 3, padding=1, stride=2),
+        nn.Conv2d(4, 4, 3, padding=1, stride=3),
         nn.Conv2d(4, 4, 3, padding=1, groups=2),
         nn.Conv2d(4, 4, 3, padding=2, dilation=2),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),

@@ -3,7 +3,7 @@
     python -m training.denoiser --painted DIR --paintings DIR --work DIR --out advdm/atelier
 
 The autoencoder must already stand in OUT/vae. The loss is the noise error of DDPM (epsilon prediction) with
-min-SNR weights (Hang et al. 2023, gamma 5); a tenth of the captions is empty, for classifier-free guidance.
+min-SNR weights (Hang et al. 2023, gamma 20); a tenth of the captions is empty, for classifier-free guidance.
 
 Every real painting has a word of its own, which is learned with the rest and left out of the finished model. So the
 denoiser learns that a word may mean a surface and colours that no other word names, which is what textual inversion
@@ -44,7 +44,7 @@ REAL_SHARE = 0.4
 """Of each batch. Painted pictures teach the words, real ones the surfaces."""
 HARD_MANNERS = ("flat colours", "swirling strokes")
 """Drawn three times as often as the others, because they are learned slowest."""
-GAMMA = 5.0
+GAMMA = 20.0
 
 
 def new_tokenizer(words: Iterable[str]) -> CLIPTokenizer:
