@@ -18,7 +18,7 @@ from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
 from advdm.tables import number_of
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
-from ui.painting_input import PaintingsInput
+from ui.painting_input import PaintingsInput, objection
 from ui.protect import NOT_TAKEN, QUIET, WATCHED, as_whole, in_words
 from ui.robustness import build_robustness_panel
 from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, keep, run_folder, said, stop_flag
@@ -159,7 +159,7 @@ def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
 
 
 def ready_line(original: Sequence[str], protected: Sequence[str]) -> str:
-    return complaint(original, protected) or "Ready."
+    return objection(*original, *protected) or complaint(original, protected) or "Ready."
 
 
 def settings_from(steps: float, vectors: float, prompts: str, count: float, seed: float | None) -> MimicrySettings:
@@ -290,7 +290,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                     "\n".join(PROMPTS).replace("{}", "*"), label="Prompts", info="One a line; * is the word.", lines=6
                 )
                 count = gr.Slider(1, 4, 1, step=1, label="Pictures of each prompt")
-                seed = gr.Number(0, label="Seed", minimum=0)
+                seed = gr.Number(0, label="Seed")
         with gr.Column(scale=3, min_width=320):
             with gr.Column() as welcome:
                 gr.Markdown(WELCOME)
@@ -311,7 +311,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                     )
                 with gr.Tab("Word files"):
                     gr.Markdown("The learned words, as `load_textual_inversion` of diffusers reads them.")
-                    words = [gr.DownloadButton(f"Word of the {side}", interactive=False) for side in SIDES]
+                    words = [gr.DownloadButton(f"Word learned from the {side}", interactive=False) for side in SIDES]
                 with gr.Tab("Report"):
                     report = gr.JSON(label="Report", show_label=False)
             gr.Markdown(ABOUT)

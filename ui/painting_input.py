@@ -9,20 +9,20 @@ from gradio.data_classes import ListFiles
 from gradio.utils import get_upload_folder
 from pydantic import model_validator
 
+from advdm import PaintingError
 from advdm.paintings import check_painting
 from ui.door import UPLOAD_FIRST, UploadsOnly
-from ui.shared import said
 
 MOST_PICTURES = 20
 
 
 class PaintingInput(gr.Image, UploadsOnly):
-    """gr.Image that judges a file before anything decodes it, and takes nothing but uploads."""
+    """gr.Image that decodes nothing, and takes nothing but uploads."""
 
     is_template = True  # the page shows it as gr.Image
 
     def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else checked(payload.path)
+        return None if payload is None else uploaded(payload.path)
 
 
 class Files(GalleryData):
@@ -43,9 +43,9 @@ class PaintingsInput(gr.Gallery, UploadsOnly):
 
     def preprocess(self, payload: Any) -> list[str]:
         items = [] if payload is None else payload.root
-        if len(items) > MOST_PICTURES:  # before each of them is read
+        if len(items) > MOST_PICTURES:
             raise gr.Error(f"At most {MOST_PICTURES} pictures of one painter, please.", print_exception=False)
-        return [checked(item.image.path if hasattr(item, "image") else None) for item in items]
+        return [uploaded(item.image.path if hasattr(item, "image") else None) for item in items]
 
     def api_info_as_input(self) -> dict[str, Any]:
         return ListFiles.model_json_schema()
@@ -54,11 +54,19 @@ class PaintingsInput(gr.Gallery, UploadsOnly):
         return [item["image"] for item in super().example_payload()]
 
 
-def checked(path: str | None) -> str:
-    """The path of an upload that can be used as a painting; all else is refused in a sentence on the page."""
+def uploaded(path: str | None) -> str:
+    """The path of an upload; every other is refused in a sentence on the page."""
     file = Path(path or "").resolve()
     if not file.is_relative_to(Path(get_upload_folder()).resolve()):
         raise gr.Error(UPLOAD_FIRST, print_exception=False)
-    with said():
-        check_painting(file)
     return str(file)
+
+
+def objection(*paths: str) -> str:
+    """Why one of these files cannot be used as a painting, or nothing; told without decoding them."""
+    try:
+        for path in paths:
+            check_painting(path)
+    except PaintingError as error:
+        return str(error)
+    return ""

@@ -20,7 +20,7 @@ from advdm.objectives import MEANINGS, OBJECTIVES
 from advdm.sheets import picture
 from advdm.tables import number_of
 from ui import shared
-from ui.painting_input import PaintingInput
+from ui.painting_input import PaintingInput, objection
 from ui.shared import (
     ANONYMOUS_SECONDS,
     LANE,
@@ -312,7 +312,9 @@ def new_painting(painting: str | None) -> tuple[str, Any, Any, Any]:
 
 
 def welcome_line(painting: str | None) -> str:
-    return "Choose a painting, or one of the examples." if painting is None else "Ready."
+    if painting is None:
+        return "Choose a painting, or one of the examples."
+    return objection(painting) or "Ready."
 
 
 def progress_line(moment: Moment, settings: Settings, seconds: float) -> str:
@@ -362,7 +364,7 @@ WATCHED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 QUIET: dict[str, Any] = {"queue": False, **WATCHED}
 """Of an event without the queue the page shows no message when it fails."""
 NOT_TAKEN = "Not taken; the message on the page says why."
-"""Of a file that is refused, and of a queue that was full just when it came."""
+"""Of a file when the queue was full just as it came, for one."""
 
 
 def model_note(name: str) -> str:
@@ -411,9 +413,9 @@ def build_protect_tab() -> gr.State:
                 epsilon = gr.Slider(1, 32, 8, step=1, label="Epsilon", info="Largest change, in 8-bit levels.")
                 steps = gr.Slider(1, 500, 25, step=1, label="Steps")
                 samples = gr.Slider(1, 16, 1, step=1, label="Samples", info="Averaged in each step.")
-                step_size = gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0)
+                step_size = gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.")
                 objective = gr.Dropdown(list(OBJECTIVES), label="Objective", info=MEANINGS["advdm"])
-                seed = gr.Number(0, label="Seed", minimum=0)
+                seed = gr.Number(0, label="Seed")
                 robust = gr.Checkbox(label="Robust", info="Against JPEG, resizing and a slight blur as well.")
         with gr.Column(scale=3, min_width=320):
             with gr.Column() as welcome:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import gradio as gr
 import spaces
@@ -15,7 +16,6 @@ from ui.shared import LANE, MODEL, MODEL_NAME, WAITING, give_back_memory, said
 HEADINGS = ("After", "Noise error of the original", "of the protected copy", "What is left of the difference")
 SECONDS = 45
 """Guess for ZeroGPU: two pictures after nine treatments on Stable Diffusion."""
-MEASURING = "Measuring."
 
 ABOUT = f"""Platforms and imitators change a picture before a model learns from it. This does the same to both pictures
 above (of several pairs, the first), and measures how wrong **{MODEL_NAME}** then still is about each: the higher the
@@ -40,19 +40,24 @@ def measure(original: str, protected: str) -> Iterator[Errors]:
             yield errors
 
 
-def show_robustness(original: list[str], protected: list[str]) -> Iterator[str]:
-    """The table as it grows, and at last what it says; of several pairs the first."""
+def show_robustness(original: list[str], protected: list[str]) -> Iterator[tuple[str, str]]:
+    """How far it is, in the end what was found, and the table as it grows; of several pairs the first."""
     if not original or not protected:
         raise gr.Error("Choose an original and its protected copy.", print_exception=False)
     total = len(treatments(MODEL))
-    yield MEASURING
+    yield "Measuring.", ""
     try:
         with closing(measure(original[0], protected[0])) as tables:
             for errors in tables:
-                yield f"{table(errors)}\n\nTreatment {len(errors)} of {total}."
+                yield f"Treatment {len(errors)} of {total}.", table(errors)
     finally:
         give_back_memory()
-    yield f"{table(errors)}\n\n{summary(errors)}"
+    yield summary(errors), table(errors)
+
+
+def idle(status: str) -> tuple[str, Any, Any]:
+    """Status, start button on, Stop off."""
+    return status, gr.update(interactive=True), gr.update(interactive=False)
 
 
 def table(errors: Errors) -> str:
@@ -88,15 +93,18 @@ def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
     with gr.Accordion("What is left after JPEG, resizing and cleaning?", open=False):
         gr.Markdown(ABOUT)
         with gr.Row():
-            start, stop = gr.Button("Measure what is left"), gr.Button("Stop")
-        result = gr.Markdown()
-    run = start.click(lambda: WAITING, None, result, **QUIET).then(
+            start, stop = gr.Button("Measure what is left"), gr.Button("Stop", interactive=False)
+        status, result = gr.Markdown(), gr.Markdown()
+    buttons = [start, stop]
+    waiting = WAITING, gr.update(interactive=False), gr.update(interactive=True)
+    run = start.click(lambda: waiting, None, [status, *buttons], **QUIET).then(
         # Hidden, for else a run that was stopped leaves the word "Error".
         show_robustness,
         [original, protected],
-        result,
+        [status, result],
         **LANE,
         **WATCHED,
     )
-    run.failure(lambda text: "Nothing was measured." if text in (WAITING, MEASURING) else text, result, result, **QUIET)
-    stop.click(None, cancels=run, **QUIET)
+    run.success(idle, status, [status, *buttons], **QUIET)
+    run.failure(lambda: idle("Nothing was measured."), None, [status, *buttons], **QUIET)
+    stop.click(lambda: idle("Stopped."), None, [status, *buttons], cancels=run, **QUIET)
