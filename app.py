@@ -46,7 +46,7 @@ CSS = """
 .labelled .grid-wrap { max-height: none; padding-top: 36px }
 .labelled label > span { display: none }
 .labelled button .caption-label { max-width: 95%; font-size: 11px; white-space: normal }
-.prose table { display: block; overflow-x: auto }
+.prose table { display: block; overflow-x: auto; border: 0 !important }
 .prose td, .prose th { overflow-wrap: normal; word-break: normal }
 .dark button.secondary:disabled { background: var(--neutral-700) }
 .band .grid-container { grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)) }
