@@ -185,6 +185,8 @@ def test_mimicry_of_the_pair(visit: Visit, tmp_path: Path) -> None:
     download.value.save_as(tmp_path / "word.safetensors")
     assert load_word(tmp_path / "word.safetensors").vectors.shape == (4, 16)
     assert visit.foreign == set()
+    page.get_by_role("button", name="Clear").first.click()  # an earlier finding does not stand beside other pictures
+    expect(page.get_by_role("img", name="a boat, seed 0")).to_have_count(0)
 
 
 def test_mimicry_says_that_there_is_no_pair_yet(visit: Visit) -> None:
@@ -367,6 +369,7 @@ def test_robustness_panel_says_what_it_found_and_can_be_stopped(visit: Visit) ->
     expect(page.get_by_text("nothing that could be left")).to_be_visible()
     expect(start).to_be_enabled()
     expect(stop).to_be_disabled()
+    expect(page.get_by_role("table")).to_be_visible()
     visit.take("robustness")
     start.click()
     expect(stop).to_be_enabled()

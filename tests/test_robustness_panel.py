@@ -37,12 +37,12 @@ def test_what_it_says_whichever_way_it_falls(panel: ModuleType) -> None:
         "purified": {"original": 0.2, "protected": 0.195},
     }
     text = panel.table(errors)
-    assert "| untouched | 0.200 | 0.300 | 100 %, all of it |" in text
-    assert "| JPEG 95 | 0.200 | 0.290 | 90 %, nearly all |" in text
-    assert "| purified | 0.200 | 0.195 | -5 %, nothing |" in text
+    assert "| untouched | 100 %, all of it | 0.200 | 0.300 |" in text
+    assert "| JPEG 95 | 90 %, nearly all | 0.200 | 0.290 |" in text
+    assert "| purified | -5 %, nothing | 0.200 | 0.195 |" in text
     assert panel.summary(errors) == "Least survives **purified**: -5 %, nothing."
     same = {name: {"original": 0.2, "protected": 0.2} for name in errors}
-    assert "| purified | 0.200 | 0.200 | nothing to lose |" in panel.table(same)
+    assert "| purified | nothing to lose | 0.200 | 0.200 |" in panel.table(same)
     assert "nothing that could be left" in panel.summary(same)
 
 

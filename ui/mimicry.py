@@ -115,6 +115,8 @@ def show_mimicry(
             curve_of(moment.losses),
             *downloads,
             report_of(used, seconds, moment.verdict),
+            welcome=gr.update(visible=False),  # again, for other pictures may have been chosen meanwhile
+            results=gr.update(visible=True),
         )
 
 
@@ -158,8 +160,10 @@ def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
     return ""
 
 
-def ready_line(original: Sequence[str], protected: Sequence[str]) -> str:
-    return objection(*original, *protected) or complaint(original, protected) or "Ready."
+def new_pair(original: Sequence[str], protected: Sequence[str]) -> tuple[str, Any, Any, str, str]:
+    """Progress line, and the findings on earlier pictures gone, that nobody takes them for those of these."""
+    line = objection(*original, *protected) or complaint(original, protected) or "Ready."
+    return line, gr.update(visible=True), gr.update(visible=False), "", ""
 
 
 def settings_from(steps: float, vectors: float, prompts: str, count: float, seed: float | None) -> MimicrySettings:
@@ -185,7 +189,7 @@ def prompts_from(text: str | None) -> tuple[str, ...]:
 def cost(steps: float, prompts: str | None, count: float) -> str:
     """What a click on the button takes, as far as that is known."""
     pictures = 3 * count * sum(bool(line.strip()) for line in (prompts or "").splitlines())
-    work = f"{steps} steps, {pictures} pictures"
+    work = f"{number_of(int(steps), 'step')}, {number_of(int(pictures), 'picture')}"
     if ON_ZERO:
         seconds = zero_seconds(steps, pictures)
         limit = " Sign in to Hugging Face first: without an account it is too much." * (seconds > ANONYMOUS_SECONDS)
@@ -290,7 +294,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                     "\n".join(PROMPTS).replace("{}", "*"), label="Prompts", info="One a line; * is the word.", lines=6
                 )
                 count = gr.Slider(1, 4, 1, step=1, label="Pictures of each prompt")
-                seed = gr.Number(0, label="Seed")
+                seed = gr.Number(0, label="Seed", minimum=0)
         with gr.Column(scale=3, min_width=320):
             with gr.Column() as welcome:
                 gr.Markdown(WELCOME)
@@ -306,7 +310,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                         y="noise error",
                         color="learns from",
                         color_map={"original": "#0d9488", "protected": "#ea580c"},
-                        label=f"Noise error of each imitator, mean of {SMOOTHING} steps",
+                        label=f"Noise error of each imitator, mean of up to {SMOOTHING} steps",
                         buttons=[],
                     )
                 with gr.Tab("Word files"):
@@ -315,13 +319,14 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 with gr.Tab("Report"):
                     report = gr.JSON(label="Report", show_label=False)
             gr.Markdown(ABOUT)
-            build_robustness_panel(original, protected)
+            left = build_robustness_panel(original, protected)
 
     numbers_in = [steps, prompts, count]
     gr.on(None, cost, numbers_in, price, **QUIET)  # at the start, and when a number changes
     take.click(use_pair, pair, [original, protected, progress], **QUIET)
     changes = [event for side in (original, protected) for event in (side.change, side.delete)]
-    look = gr.on(changes, ready_line, [original, protected], progress, trigger_mode="always_last", **WATCHED)
+    shown = [progress, welcome, results, *left]
+    look = gr.on(changes, new_pair, [original, protected], shown, trigger_mode="always_last", **WATCHED)
     look.failure(lambda: NOT_TAKEN, None, progress, **QUIET)
     inputs = [original, protected, steps, vectors, prompts, count, seed]
     outputs = [progress, verdict, from_original, from_protected, never_saw, curve, *words, report, welcome, results]

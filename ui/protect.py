@@ -298,11 +298,12 @@ def word_for(value: object, words: dict[str, Any]) -> str | None:
 
 def cost(steps: float, samples: float) -> str:
     """The steps, and how long they take where that is known."""
+    work = number_of(int(steps), "step")
     if ON_ZERO and zero_seconds(steps, samples) > ANONYMOUS_SECONDS:
-        return f"{steps} steps: sign in to Hugging Face first, without an account they are too many here."
+        return f"{work}: sign in to Hugging Face first, without an account they are too many here."
     if PACE.seconds is None:
-        return f"{steps} steps."
-    return f"{steps} steps, {in_words(PACE.seconds * passes(steps, samples))}."
+        return f"{work}."
+    return f"{work}, {in_words(PACE.seconds * passes(steps, samples))}."
 
 
 def new_painting(painting: str | None) -> tuple[str, Any, Any, Any]:
@@ -413,9 +414,9 @@ def build_protect_tab() -> gr.State:
                 epsilon = gr.Slider(1, 32, 8, step=1, label="Epsilon", info="Largest change, in 8-bit levels.")
                 steps = gr.Slider(1, 500, 25, step=1, label="Steps")
                 samples = gr.Slider(1, 16, 1, step=1, label="Samples", info="Averaged in each step.")
-                step_size = gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.")
+                step_size = gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0)
                 objective = gr.Dropdown(list(OBJECTIVES), label="Objective", info=MEANINGS["advdm"])
-                seed = gr.Number(0, label="Seed")
+                seed = gr.Number(0, label="Seed", minimum=0)
                 robust = gr.Checkbox(label="Robust", info="Against JPEG, resizing and a slight blur as well.")
         with gr.Column(scale=3, min_width=320):
             with gr.Column() as welcome:
@@ -442,7 +443,7 @@ def build_protect_tab() -> gr.State:
                     curve = gr.LinePlot(
                         x="step",
                         y="loss",
-                        label=f"What the attack drives up, mean of {SMOOTHING} steps; of advdm, the noise error",
+                        label=f"What the attack drives up, mean of up to {SMOOTHING} steps; of advdm, the noise error",
                         height=260,
                         buttons=[],
                     )

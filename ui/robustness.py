@@ -13,7 +13,7 @@ from advdm.tables import ORIGINAL, markdown_table
 from ui.protect import FILES_SECONDS, QUIET, WATCHED
 from ui.shared import LANE, MODEL, MODEL_NAME, WAITING, give_back_memory, said
 
-HEADINGS = ("After", "Noise error of the original", "of the protected copy", "What is left of the difference")
+HEADINGS = ("After", "What is left of the difference", "Noise error of the original", "of the protected copy")
 SECONDS = 45
 """Guess for ZeroGPU: two pictures after nine treatments on Stable Diffusion."""
 
@@ -66,7 +66,7 @@ def table(errors: Errors) -> str:
     for name, row in errors.items():
         share = left(errors, name, PROTECTED)
         kept = "nothing to lose" if share is None else f"{share:.0f} %, {share_in_words(share)}"
-        lines.append([name, f"{row[ORIGINAL]:.3f}", f"{row[PROTECTED]:.3f}", kept])
+        lines.append([name, kept, f"{row[ORIGINAL]:.3f}", f"{row[PROTECTED]:.3f}"])
     return markdown_table(HEADINGS, lines)
 
 
@@ -88,8 +88,8 @@ def summary(errors: Errors) -> str:
     return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {share_in_words(shares[weakest])}."
 
 
-def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
-    """The panel with its event, on the pictures that the two inputs hold."""
+def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> list[gr.Markdown]:
+    """The panel with its events, on the pictures that the two inputs hold; returns what holds its findings."""
     with gr.Accordion("What is left after JPEG, resizing and cleaning?", open=False):
         gr.Markdown(ABOUT)
         with gr.Row():
@@ -108,3 +108,4 @@ def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> None:
     run.success(idle, status, [status, *buttons], **QUIET)
     run.failure(lambda: idle("Nothing was measured."), None, [status, *buttons], **QUIET)
     stop.click(lambda: idle("Stopped."), None, [status, *buttons], cancels=run, **QUIET)
+    return [status, result]
