@@ -339,7 +339,7 @@ def named_controls(page: Page) -> list[tuple[str, str]]:
 )
 def test_bad_file_says_its_sentence(visit: Visit, name: str, content: bytes, sentence: str) -> None:
     visit.choose({"name": name, "mimeType": "image/png", "buffer": content})
-    visit.says(re.escape(sentence))
+    visit.says(f"^{re.escape(sentence)}")
     visit.take("bad_file")
     visit.protect.click()
     visit.says("^Nothing was done")
@@ -351,7 +351,9 @@ def test_bad_file_says_its_sentence_on_the_other_tab_too(visit: Visit) -> None:
     expect(visit.page.get_by_role("button", name="Train both imitators")).to_be_visible()
     broken = {"name": "broken.png", "mimeType": "image/png", "buffer": HARVEST.read_bytes()[:2000]}
     visit.page.locator("input[type=file]").nth(1).set_input_files(broken)  # the first is of the other tab
-    expect(visit.page.get_by_label("Progress")).to_have_value(re.compile("broken.png is damaged or incomplete"))
+    expect(visit.page.get_by_label("Progress")).to_have_value(re.compile("^broken.png is damaged or incomplete"))
+    visit.page.wait_for_timeout(1500)
+    expect(visit.page.get_by_text("broken.png is damaged or incomplete")).to_have_count(0)  # once, so no message too
 
 
 def test_robustness_panel_says_what_it_found_and_can_be_stopped(visit: Visit) -> None:

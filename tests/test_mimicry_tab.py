@@ -296,10 +296,14 @@ class TestStrangers:
         good = as_file(upload("a.webp", Path(HARVEST).read_bytes()))
         assert not call("mimic", [pictures, [good], *self.DEFAULTS])["success"]
 
-    def test_too_many_are_refused(self) -> None:
+    def test_too_many_are_refused_before_they_are_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        read: list[Path] = []
+        monkeypatch.setattr("ui.painting_input.check_painting", read.append)
+        monkeypatch.setattr("advdm.paintings.check_painting", read.append)
         pictures = [as_file(upload("a.webp", Path(HARVEST).read_bytes()))] * 21
         answer = call("mimic", [pictures, pictures, *self.DEFAULTS])
         assert answer["output"]["error"] == "At most 20 pictures of one painter, please."
+        assert read == []
 
     def test_video_is_refused(self) -> None:
         good = as_file(upload("a.webp", Path(HARVEST).read_bytes()))

@@ -43,7 +43,7 @@ class PaintingsInput(gr.Gallery, UploadsOnly):
 
     def preprocess(self, payload: Any) -> list[str]:
         items = [] if payload is None else payload.root
-        if len(items) > MOST_PICTURES:
+        if len(items) > MOST_PICTURES:  # before each of them is read
             raise gr.Error(f"At most {MOST_PICTURES} pictures of one painter, please.", print_exception=False)
         return [uploaded(item.image.path if hasattr(item, "image") else None) for item in items]
 
