@@ -28,9 +28,30 @@ def test_baseline_trains_the_denoiser_and_nothing_else(name, monkeypatch):
 
 @pytest.mark.parametrize("model", ("atelier", "sd15"))
 def test_each_baseline_has_its_counterpart(model):
-    measured = [speed.Measured(case, 2.0 if case.objective == "advdm" else 5.0, 1, 1) for case in cases(model, 64, 1)]
+    measured = [taking([2.0 if case.objective == "advdm" else 5.0], case) for case in cases(model, 64, 1)]
     for name in (BASELINE, FRUGAL):
         assert "2.50 times as fast, 100% of" in against(name, measured)
+
+
+def test_the_share_of_the_ceiling_is_that_of_the_moment():
+    """A machine that slows down by half, and a step with it: the share stays, and the slowest repeat is not counted."""
+    case = Case("tiny", 64, 64, "advdm", 1, 3)
+    assert taking([20.0, 40.0, 400.0], case, [100.0, 50.0, 50.0]).share == pytest.approx(0.5)
+
+
+def taking(times, case, ceilings=(1.0,)):
+    limits = [{"matrix product": ceiling, "convolution": ceiling / 2} for ceiling in ceilings]
+    return speed.Measured(case, times, limits, 1.0, 1.0)
+
+
+def test_a_case_is_measured_whole(monkeypatch, tiny):
+    monkeypatch.setattr(speed, "new_model", lambda case: tiny)
+    monkeypatch.setattr(speed, "ceilings", lambda: {"matrix product": 100.0})
+    measured = speed.measure(Case("tiny", 64, 64, "advdm", 2, 3))
+    assert len(measured.times) == len(measured.limits) == 3
+    assert min(measured.times) <= measured.milliseconds <= max(measured.times)
+    assert measured.share == pytest.approx(10 * measured.gigaflops / measured.milliseconds)
+    assert speed.ranges(measured.limits) == ["matrix product 100 to 100 GFLOP/s"]
 
 
 def test_attention_is_counted(tiny):
