@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 from advdm.judge import LEAST_SIDE, shared_judge
@@ -17,6 +18,9 @@ STRIP = 1024
 SQUARE, ACROSS = 224, 3
 """A perceptual distance is that of squares of so many pixels, the side that the judge was trained at, of which so many
 lie across the picture and so many down: it takes about a second whatever the size."""
+
+COARSE = 12
+"""Pixels a side to which `likeness` reduces pictures: composition stays, and what any treatment does to it goes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,25 @@ def perceptual(a: np.ndarray, b: np.ndarray) -> float:
     """
     x, y = (torch.from_numpy(_squares(levels)).permute(0, 3, 1, 2).float() / 255 for levels in (a, b))
     return float(shared_judge().perceptual_distance(x, y).mean())
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation in [-1, 1] of two pictures of any size seen from afar, (H, W, 3) uint8 each; 1 for two plain ones.
+
+    Of atelier's 206 training paintings and the examples, two different ones reached 0.5 in one of a hundred pairs, and
+    one with a tenth of its height and width cut away fell to 0.64 at worst.
+    """
+    x, y = (_from_afar(levels) for levels in (a, b))
+    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / scale if scale else float(np.allclose(x, y))
+
+
+def _from_afar(levels: np.ndarray) -> np.ndarray:
+    """COARSE x COARSE x 3 numbers, the mean of each row taken away: a sky above a field is no likeness."""
+    reduced = Image.fromarray(levels).resize((COARSE, COARSE), Image.Resampling.BOX)
+    numbers: np.ndarray = np.asarray(reduced, np.float64)
+    numbers = numbers - numbers.mean(1, keepdims=True)
+    return numbers.ravel()
 
 
 def _squares(levels: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from advdm.inversion import InversionSettings, InversionStep, Word, embed_words, invert, prompt_tokens
 from advdm.judge import Judge, style_distance
+from advdm.metrics import likeness
 from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.settings import whole, within
@@ -31,6 +32,8 @@ REFERENCE_VIEWS = 8
 LEAST_GAIN = 0.05
 """Share of the baseline's distance: whoever came less near to the painting than this has learned nothing from it that
 could be told from chance. Random noise on the eight Van Goghs moved the distance by 0.03 of it, up or down."""
+LEAST_LIKENESS = 0.5
+"""Of an original and its copy, see `advdm.metrics.likeness`; below, they may have got out of order."""
 PROTECTED, UNPROTECTED = 40, 80
 """On the scale of `imitation`: up to the first a copy is protected, from the second on it is not."""
 LEARNED, PAINTED_OVER = "learned from", "painted over"
@@ -87,6 +90,16 @@ def check_prompts(model: LatentDiffusion, settings: MimicrySettings) -> None:
     """Raise SettingsError where a prompt leaves no room for the word."""
     for prompt in settings.prompts:
         prompt_tokens(model, prompt, range(settings.inversion.vectors))
+
+
+def doubt(originals: Sequence[Painting], copies: Sequence[Painting]) -> str:
+    """A sentence about the pairs that do not look like one painting, or nothing: their order may be wrong."""
+    pairs = zip(originals, copies, strict=True)
+    numbers = [str(n) for n, (a, b) in enumerate(pairs, 1) if likeness(a.levels, b.levels) < LEAST_LIKENESS]
+    if not numbers:
+        return ""
+    which = "The pictures" if len(originals) == 1 else f"In pair {', '.join(numbers)} the pictures"
+    return f"{which} do not look like the same painting: is each copy in the place of its original?"
 
 
 def mimicry_steps(

@@ -89,7 +89,7 @@ class TestWords:
 class TestHandler:
     def test_result(self, tab: ModuleType, file: str) -> None:
         *_, last = run(tab, file)
-        assert last.status == "Done after 3 steps."
+        assert last.status == "Done after 3 steps: sea."
         path = Path(last.protected["value"])
         assert path.name == "sea_protected.png"
         comparison = compare(read_painting(file), read_painting(path))
@@ -115,7 +115,7 @@ class TestHandler:
     def test_says_when_nothing_is_changed(self, tab: ModuleType, file: str) -> None:
         *_, last = run(tab, file, epsilon=2, steps=1)
         assert last.report["max_change"] == 0 and "PSNR infinite" in last.numbers
-        assert last.status == "Done after 1 step. Nothing is changed yet: this copy is not protected."
+        assert last.status == "Done after 1 step: sea. Nothing is changed yet: this copy is not protected."
 
     def test_model_sees_both(self, tab: ModuleType, file: str) -> None:
         *_, last = run(tab, file)
@@ -146,7 +146,7 @@ class TestHandler:
         shared.press_stop(VISITOR)
         *_, last = shows
         shared.finish(VISITOR)
-        assert last.status == "Stopped after 2 steps."
+        assert last.status == "Stopped after 2 steps: sea."
         assert last.report["steps"] == 2
         assert 0 < compare(read_painting(file), read_painting(last.protected["value"])).max_change <= 8
 
@@ -154,7 +154,7 @@ class TestHandler:
         shared.press_stop(VISITOR)
         assert [show.status for show in run(tab, file)] == ["Stopped before it began."]
         shared.begin(VISITOR)
-        assert run(tab, file)[-1].status == "Done after 3 steps."
+        assert run(tab, file)[-1].status == "Done after 3 steps: sea."
 
     def test_leaving_leaves_no_file(self, tab: ModuleType, file: str) -> None:
         shows = tab.show_protection(file, 8, 500, 1, 0, "advdm", 0, False, VISITOR)

@@ -512,6 +512,12 @@ def test_mimic_repeats_also_over_an_earlier_run_and_paints_over(pair: None, caps
     assert not any(name.startswith(".") for name in os.listdir("out"))
 
 
+def test_mimic_doubts_a_pair_of_two_paintings(pair: None, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.open("a.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("b.png")
+    assert run("mimic", "a.png", "b.png", *MIMIC) == 0
+    assert capsys.readouterr().err.startswith("The pictures do not look like the same painting")
+
+
 def test_mimic_leaves_no_pictures_of_an_earlier_run(pair: None) -> None:
     assert run("mimic", "a.png", "a_protected.png", "--count", 2, "--strength", 0.5, *MIMIC) == 0
     own = ("original_sketch", "original_sketch_2019", "protected_harvest_2")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from advdm.evaluation import with_noise
-from advdm.metrics import compare, perceptual
+from advdm.metrics import compare, likeness, perceptual
 from advdm.paintings import Painting
 from tests.app_server import EXAMPLES
 
@@ -47,3 +47,18 @@ def test_corners_and_middle_of_a_large_picture_are_looked_at(place):
     top, left = place
     changed[top : top + 150 if top >= 0 else None, left : left + 150 if left >= 0 else None, 0] += 40
     assert perceptual(flat, changed) > 0
+
+
+def test_a_painting_is_like_itself_after_what_a_platform_does_and_unlike_others(harvest):
+    height, width = (side // 20 for side in harvest.levels.shape[:2])
+    cut = harvest.levels[height:-height, width:-width]
+    small = np.asarray(Image.fromarray(with_noise(harvest, 16, 0)).resize((200, 100)))
+    assert likeness(harvest.levels, harvest.levels) == pytest.approx(1)
+    assert min(likeness(harvest.levels, other) for other in (cut, small)) > 0.6
+    others = [np.asarray(Image.open(path).convert("RGB")) for path in EXAMPLES.glob("*.webp")]
+    assert sum(likeness(harvest.levels, other) > 0.5 for other in others) == 1, "only itself"
+
+
+def test_likeness_of_plain_pictures():
+    white, black = np.full((5, 9, 3), 255, np.uint8), np.zeros((40, 9, 3), np.uint8)
+    assert likeness(white, white) == likeness(white, black) == 1, "their composition is the same: none"

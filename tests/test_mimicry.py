@@ -8,6 +8,7 @@ from advdm.inversion import InversionSettings, invert
 from advdm.mimicry import (
     PAINTED_OVER,
     MimicrySettings,
+    doubt,
     imitate,
     imitate_side_by_side,
     imitate_unseen,
@@ -126,3 +127,10 @@ def test_repainting_repeats_and_follows_the_painting(tiny, painting):
 def test_settings_out_of_range(change):
     with pytest.raises(SettingsError):
         MimicrySettings(**change)
+
+
+def test_pairs_out_of_order_are_doubted(painting):
+    other = Painting(painting.levels[:, ::-1])
+    assert doubt([painting, other], [painting, other]) == ""
+    assert doubt([painting], [other]).startswith("The pictures do not look like the same painting")
+    assert doubt([painting] * 3, [other, painting, other]).startswith("In pair 1, 3 the pictures do not look")

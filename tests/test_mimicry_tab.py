@@ -84,6 +84,7 @@ class TestHandler:
         for gallery in (last.from_original, last.from_protected, last.never_saw):
             assert [caption for _, caption in gallery] == captions
         assert last.report["verdict"]["sentence"].split(":")[0] in last.finding
+        assert "**The pictures do not look like the same painting" in last.finding, "they are two"
         assert last.report["inversion"]["steps"] == 4
         assert last.report["prompts"] == ("a painting in the style of {}", "a boat in the style of {}")
         assert len(last.curve) == 8
@@ -114,7 +115,7 @@ class TestHandler:
         steps = last.report["inversion"]["steps"]
         assert last.progress.startswith(f"Stopped after {steps} steps")
         assert 1 <= steps < 1000
-        assert last.finding.startswith("### No verdict")
+        assert last.finding.startswith("### No verdict") and "do not look like the same painting" in last.finding
         assert len(last.from_original) == len(last.from_protected) == 1
         assert load_word(last.protected_word["value"]).vectors.shape == (2, 16)
 
@@ -192,14 +193,14 @@ class TestWords:
         "imitation, heading", [(3.0, "Protected"), (60.0, "Partly protected"), (120.0, "Not protected")]
     )
     def test_finding(self, tab: ModuleType, imitation: float, heading: str) -> None:
-        lines = tab.finding(Verdict(0.4, 0.3, 0.35, imitation, sentence(imitation)), 200).splitlines()
+        lines = tab.finding(Verdict(0.4, 0.3, 0.35, imitation, sentence(imitation)), 200, "").splitlines()
         assert lines[0] == f"### {heading}"
         assert lines[1].startswith("The imitator that learned from the protected copy scores ")
         assert "- Learned from the original: **100** of 100, style distance to the painting 0.300." in lines
         assert f"- Learned from the protected copy: **{imitation:.0f}** of 100, " in "\n".join(lines)
 
     def test_finding_where_nothing_was_learned(self, tab: ModuleType) -> None:
-        text = tab.finding(Verdict(0.4, 0.41, 0.35, None, sentence(None)), 200)
+        text = tab.finding(Verdict(0.4, 0.41, 0.35, None, sentence(None)), 200, "")
         assert text.startswith("### Nothing can be said\nEven the imitator that learned from the original came hardly")
         assert "of 100" not in text
         assert "0.410" in text

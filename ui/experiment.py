@@ -15,6 +15,7 @@ from advdm.judge import shared_judge
 from advdm.mimicry import (
     MimicrySettings,
     Verdict,
+    doubt,
     imitate,
     imitate_side_by_side,
     judge_imitations,
@@ -54,12 +55,16 @@ def pictures_of(settings: MimicrySettings) -> int:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where an experiment stands: both losses of every step, and what both imitators and the baseline painted."""
+    """Where an experiment stands: both losses of every step, and what both imitators and the baseline painted.
+
+    doubt is a sentence where an original and its copy do not look like one painting.
+    """
 
     losses: list[tuple[float, ...]]
     pictures: tuple[list[Picture], ...]
     words: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    doubt: str = ""
 
 
 @spaces.GPU(duration=gpu_seconds)
@@ -85,12 +90,12 @@ def experiment(
             for side, painted in enumerate(imitate_side_by_side(MODEL, words, order)):
                 made[side].append(painted)
                 shown[side].append((write_tensor(painted, f"{folder}/painted{number}-{side}.png"), caption))
-            yield Moment(losses, shown, files)
+            yield Moment(losses, shown, files, doubt=doubt(*sides))
         if not os.path.exists(stop):
             wanted = reference(MODEL, sides[0], settings.seed)
             original, protected, baseline = map(torch.cat, made)
             verdict = judge_imitations(shared_judge(), wanted, baseline, original, protected)
-            yield Moment(losses, shown, files, verdict)
+            yield Moment(losses, shown, files, verdict, doubt(*sides))
 
 
 def learn(

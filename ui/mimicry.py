@@ -110,7 +110,7 @@ def show_mimicry(
         used = replace(settings, inversion=replace(settings.inversion, steps=done))
         yield Shown(
             f"{'Done' if moment.verdict else 'Stopped'} after {number_of(done, 'step')}, in {in_words(seconds)}.",
-            finding(moment.verdict, done),
+            finding(moment.verdict, done, moment.doubt),
             *galleries(moment.pictures),
             curve_of(moment.losses),
             *downloads,
@@ -215,13 +215,14 @@ def progress_line(moment: Moment, settings: MimicrySettings) -> str:
     return f"Learning: step {number} of {steps}, {errors}{left}."
 
 
-def finding(verdict: Verdict | None, steps: int) -> str:
-    """The verdict in words, then a sentence for each side with what was measured."""
+def finding(verdict: Verdict | None, steps: int, doubt: str) -> str:
+    """The verdict in words, and why to doubt it; then a sentence for each side with what was measured."""
+    doubted = f"\n\n**{doubt}**" * bool(doubt)
     if verdict is None:
         stopped = f"Stopped after {number_of(steps, 'step')}"
-        return f"### No verdict\n{stopped}: this is what each imitator had learned by then."
+        return f"### No verdict\n{stopped}: this is what each imitator had learned by then.{doubted}"
     kind, _, rest = verdict.sentence.partition(": ")
-    lines = [f"### {kind}", f"{rest[:1].upper()}{rest[1:]}", ""]
+    lines = [f"### {kind}", f"{rest[:1].upper()}{rest[1:]}{doubted}", ""]
     for side, distance, score in (
         ("Learned from the original", verdict.original, 100.0),
         ("Learned from the protected copy", verdict.protected, verdict.imitation),

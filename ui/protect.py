@@ -222,7 +222,7 @@ def show_protection(
         protected = read_painting(moment.protected)
         end = "Done" if done == settings.steps else "Stopped"
         yield Shown(
-            status=f"{end} after {number_of(done, 'step')}.{warning(moment.comparison)}",
+            status=f"{end} after {number_of(done, 'step')}: {original.name}.{warning(moment.comparison)}",
             protected=gr.update(value=moment.protected, interactive=True),
             report=report_of(replace(settings, steps=done), seconds, moment.comparison),
             numbers=f"{numbers_line(moment.comparison, seconds)}\n\n{notes_on(original)}",

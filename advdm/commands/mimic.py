@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def mimic(options: argparse.Namespace) -> int:
     """Learn a word from each side, paint the same prompts with each and without, and judge; then write everything."""
     from advdm.evaluation import noise_error
     from advdm.judge import shared_judge
-    from advdm.mimicry import PAINTED_OVER, judge_imitations, reference
+    from advdm.mimicry import PAINTED_OVER, doubt, judge_imitations, reference
     from advdm.model import choose_device, load_model
 
     settings = mimicry_settings(options, options.steps, options.seed, options.strength)
@@ -83,6 +84,8 @@ def mimic(options: argparse.Namespace) -> int:
     if options.report:
         check_report(options.report, sources)
     originals, copies = ([read_aloud(path) for path in side] for side in zip(*pairs, strict=True))
+    if doubtful := doubt(originals, copies):
+        print(doubtful, file=sys.stderr)
     model = load_model(options.model, device)
     start = time.perf_counter()
     words = learn_words(model, (originals, copies), settings)
