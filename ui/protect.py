@@ -420,7 +420,7 @@ def build_protect_tab() -> gr.State:
                 robust = gr.Checkbox(label="Robust", info="Against JPEG, resizing and a slight blur as well.")
         with gr.Column(scale=3, min_width=320):
             with gr.Column() as welcome:
-                gr.Markdown(WELCOME)
+                gr.Markdown(f"{WELCOME}\n{model_note(MODEL_NAME)}")
             with gr.Column(visible=False) as results:
                 slider = gr.ImageSlider(
                     label="Original | Protected",
@@ -432,6 +432,7 @@ def build_protect_tab() -> gr.State:
                 )
                 numbers = gr.Markdown()
                 protected = gr.DownloadButton("Download the protected PNG", variant="primary", interactive=False)
+                gr.Markdown(model_note(MODEL_NAME))
                 with gr.Tab("What the model sees"):
                     seen = picture_gallery("What the model sees", columns=2)
                 with gr.Tab("The change"):
@@ -449,7 +450,7 @@ def build_protect_tab() -> gr.State:
                     )
                 with gr.Tab("Report"):
                     report = gr.JSON(label="Report", show_label=False)
-            gr.Markdown(f"### What to expect\n{model_note(MODEL_NAME)}\n{LIMITS}")
+            gr.Markdown(f"### What to expect\n{LIMITS}")
 
     examples.select(pick_example, None, painting, **QUIET)
     numbers_in = [epsilon, steps, samples]
