@@ -1,7 +1,7 @@
 """The experiment on files: one folder for each subject and seed, and the tables, plot and sheet of all of them.
 
-A cell is written once, whole or not at all, and never computed again for the same settings, weights and pictures: so
-an experiment that was interrupted goes on where it stopped, and several processes can share it.
+A cell is written once, whole or not at all, and never computed again for the same settings, weights, pictures and
+`EXPERIMENT`: so an experiment that was interrupted goes on where it stopped, and several processes can share it.
 """
 
 import hashlib
@@ -39,6 +39,8 @@ from advdm.tables import (
     tabulate,
 )
 
+EXPERIMENT = 1
+"""To be raised with whatever changes the numbers of a cell and is no setting: older cells are then computed again."""
 SHEET_SIDE = 16_000
 """Pixels a side up to which sheet.jpg grows; JPEG ends at 65,500."""
 
@@ -85,7 +87,7 @@ def plan_cells(
     subjects: Sequence[Subject], output: Path, settings: EvaluationSettings, model: LatentDiffusion
 ) -> list[Cell]:
     """Every cell; its folder's name tells settings, metrics, weights and the pictures' bytes apart from all others."""
-    wanted = json.dumps([settings.of_a_cell, list(METRICS), fingerprint(model)]).encode()
+    wanted = json.dumps([EXPERIMENT, settings.of_a_cell, list(METRICS), fingerprint(model)]).encode()
     cells = []
     for subject in subjects:
         digest = hashlib.sha256(wanted)
@@ -132,11 +134,11 @@ def make_cell(cell: Cell, model: LatentDiffusion, judge: Judge, settings: Evalua
         (folder / "cell.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
-def write_results(cells: Sequence[Cell], output: Path, settings: EvaluationSettings, model_name: str) -> None:
+def write_results(cells: Sequence[Cell], output: Path, settings: EvaluationSettings, model: str) -> None:
     """evaluation.md and .csv, .png where there is matplotlib, and sheet.jpg, from finished cells."""
     table = tabulate([cell.rows() for cell in cells])
     subjects = number_of(len({cell.subject for cell in cells}), "subject")
-    title = f"# Imitation of {subjects} on {clean(Path(model_name).name)}\n\n"
+    title = f"# Imitation of {subjects} on {model}\n\n"
     given = asdict(settings)
     for name in ("epsilon", "objective", "seed"):  # every attack has its own
         del given["attack"][name]

@@ -28,7 +28,8 @@ PROMPTS = (
     "a painting of a portrait in the style of {}",
 )
 """The style by itself, and in subjects that the painting need not show; {} is the place of the word."""
-REFERENCE_VIEWS = 8
+REFERENCE_VIEWS, REFERENCE_SEED = 8, 2**42
+"""The seed begins where those of imitators end, or the judge would look at the very crops that one learned from."""
 LEAST_GAIN = 0.05
 """Share of the baseline's distance: whoever came less near to the painting than this has learned nothing from it that
 could be told from chance. Random noise on the eight Van Goghs moved the distance by 0.03 of it, up or down."""
@@ -98,7 +99,7 @@ def doubt(originals: Sequence[Painting], copies: Sequence[Painting]) -> str:
     numbers = [str(n) for n, (a, b) in enumerate(pairs, 1) if likeness(a.levels, b.levels) < LEAST_LIKENESS]
     if not numbers:
         return ""
-    which = "The pictures" if len(originals) == 1 else f"In pair {', '.join(numbers)} the pictures"
+    which = "The pictures" if len(originals) == 1 else f"The pictures of pair {' and of pair '.join(numbers)}"
     return f"{which} do not look like the same painting: is each copy in the place of its original?"
 
 
@@ -178,7 +179,7 @@ def reference(model: LatentDiffusion, paintings: Sequence[Painting], seed: int =
     Against the raw painting any blurry model's pictures lie far off in fine texture, and added noise would bring
     them nearer.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(REFERENCE_SEED + seed)
     views = []
     for i in range(max(REFERENCE_VIEWS, len(paintings))):
         painting = paintings[i % len(paintings)]
@@ -223,8 +224,9 @@ def sentence(scale: float | None, way: str = LEARNED) -> str:
             f"Nothing can be said: even the imitator that {way} the original came hardly nearer to the painting than "
             "one that never saw it, or no nearer at all. More steps may teach it more, or another painting."
         )
-    finding = "Protected" if scale <= PROTECTED else "Partly protected" if scale < UNPROTECTED else "Not protected"
+    score = round(scale)  # before it is judged, so that words and number agree
+    finding = "Protected" if score <= PROTECTED else "Partly protected" if score < UNPROTECTED else "Not protected"
     return (
-        f"{finding}: the imitator that {way} the protected copy scores {round(scale)}, where 0 never saw the painting "
+        f"{finding}: the imitator that {way} the protected copy scores {score}, where 0 never saw the painting "
         f"and 100 {way} the original."
     )

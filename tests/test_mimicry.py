@@ -133,4 +133,6 @@ def test_pairs_out_of_order_are_doubted(painting):
     other = Painting(painting.levels[:, ::-1])
     assert doubt([painting, other], [painting, other]) == ""
     assert doubt([painting], [other]).startswith("The pictures do not look like the same painting")
-    assert doubt([painting] * 3, [other, painting, other]).startswith("In pair 1, 3 the pictures do not look")
+    assert doubt([painting] * 3, [other, painting, other]).startswith(
+        "The pictures of pair 1 and of pair 3 do not look"
+    )
