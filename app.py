@@ -13,7 +13,7 @@ from gradio.route_utils import delete_files_created_by_app
 from ui.door import Door
 from ui.mimicry import build_mimicry_tab
 from ui.protect import build_protect_tab
-from ui.shared import RUN_FILES
+from ui.shared import RUN_FILES, remove_empty_folders
 
 INTRO = """# AdvDM
 Protect a painting from imitation by diffusion models, with a slight change of its pixels that misleads them.
@@ -82,6 +82,7 @@ def main() -> None:
         demo.launch(**LAUNCH)
     finally:
         delete_files_created_by_app(demo, age=None)
+        remove_empty_folders()
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def prompt_tokens(model: LatentDiffusion, prompt: str, word: Sequence[int]) -> l
     if after and len(before) + len(word) > length - 2:
         raise SettingsError(
             f"The prompt '{clean(prompt)}' is too long: its word must come within the first {length - 2} tokens that "
-            f"'{clean(model.name)}' reads, and {len(before)} come before it."
+            f"'{model.title}' reads, and {len(before)} come before it."
         )
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     return [start, *inner[: length - 2], end, *[tokenizer.pad_token_id] * (length - 2 - len(inner))]

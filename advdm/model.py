@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from advdm.convolution import multiply_large_kernels
 from advdm.errors import ModelError
-from advdm.files import clean
+from advdm.files import clean, shown
 from advdm.precision import finite
 from advdm.views import whole_view
 
@@ -89,13 +89,15 @@ class LatentDiffusion:
         self.prediction_type: str = self.pipeline.scheduler.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):
             raise ModelError(
-                f"{name} predicts '{self.prediction_type}'; only epsilon and v prediction can be attacked."
+                f"{self.title} predicts '{self.prediction_type}'; only epsilon and v prediction can be attacked."
             )
         # A model for inpainting or depth sees more than latents, and some see other conditions beside the prompt.
         config = self.unet.config
         extra = config.class_embed_type or config.addition_embed_type
         if config.in_channels != self.vae.config.latent_channels or extra:
-            raise ModelError(f"{name} does not go by text alone, as for inpainting; only plain ones can be attacked.")
+            raise ModelError(
+                f"{self.title} does not go by text alone, as for inpainting; only plain ones can be attacked."
+            )
         # Noise is added as in training: what a pipeline samples with, as Euler's, may scale it in a way of its own.
         self.noising: Any = DDPMScheduler.from_config(self.pipeline.scheduler.config)
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
@@ -103,6 +105,11 @@ class LatentDiffusion:
         budget = AT_ONCE_ON_CPU if self.device.type == "cpu" else AT_ONCE
         self.at_once = max(1, budget // (self.unet.config.block_out_channels[0] * self.unet.config.sample_size**2))
         self.timesteps: int = self.pipeline.scheduler.config.num_train_timesteps
+
+    @property
+    def title(self) -> str:
+        """The name for people: of a folder the last part, for the rest concerns nobody else."""
+        return shown(self.name) if os.path.isdir(self.name) else self.name
 
     @property
     def machine(self) -> dict[str, str]:
@@ -207,7 +214,7 @@ class LatentDiffusion:
             yield
         except torch.OutOfMemoryError as error:
             raise ModelError(
-                f"The device has too little memory for the model '{clean(self.name)}'; close other programs, use "
+                f"The device has too little memory for the model '{self.title}'; close other programs, use "
                 "fewer or smaller pictures, or choose ADVDM_DEVICE=cpu."
             ) from error
 

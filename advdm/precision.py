@@ -30,7 +30,9 @@ def finite_gradient(
         with model.full_precision():
             loss, gradient = compute()
     if not _finite(gradient):
-        raise ModelError(f"The model '{model.name}' answers with numbers that are not finite; its weights are damaged.")
+        raise ModelError(
+            f"The model '{model.title}' answers with numbers that are not finite; its weights are damaged."
+        )
     return loss, gradient
 
 

@@ -1,7 +1,7 @@
 """What is left of a protection after what platforms, and imitators who clean, do to a picture.
 
-Each treatment is done to the original, to the same amount of random noise, and to both kinds of protected copy alike:
-what counts is what still sets a copy apart from the original that went through the same.
+Each treatment is done to the original, to random noise within the same bound, and to both kinds of protected copy
+alike: what counts is what still sets a copy apart from the original that went through the same.
 """
 
 import io

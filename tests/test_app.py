@@ -78,11 +78,11 @@ class TestWords:
         assert tab.describe(8, *numbers)[1]["value"] == effort
 
     def test_time_is_told_beforehand_once_it_is_known(self, tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tab.PACE, "seconds", None)
+        monkeypatch.setattr(tab, "PACE", tab.Pace())
         assert tab.cost(25, 1) == "25 steps."
-        monkeypatch.setattr(tab.PACE, "seconds", 0.1)
-        assert tab.cost(100, 4) == "100 steps, about 50 s."
-        monkeypatch.setattr(tab.PACE, "seconds", 10.0)
+        monkeypatch.setattr(tab, "PACE", tab.Pace(0.1, 2.0))
+        assert tab.cost(100, 4) == "100 steps, about 52 s."
+        monkeypatch.setattr(tab, "PACE", tab.Pace(10.0, 2.0))
         assert tab.cost(25, 1) == "25 steps, about 8 min."
 
 
@@ -255,7 +255,16 @@ class TestSpace:
         *_, last = run(tab, file)
         folder = Path(last.protected["value"]).parent
         assert any(files is shared.RUN_FILES for files in app_server.app().demo.temp_file_sets)
-        assert {str(path) for path in folder.iterdir()} <= set(list(shared.RUN_FILES))
+        shared.press_stop(VISITOR)
+        assert {str(shared.stop_flag(VISITOR)), *map(str, folder.iterdir())} <= set(list(shared.RUN_FILES))
+        shared.finish(VISITOR)
+
+    def test_folders_go_once_they_are_empty(self, tab: ModuleType, file: str) -> None:
+        paths = [Path(run(tab, file)[-1].protected["value"]) for _ in range(2)]
+        for old in paths[0].parent.iterdir():
+            old.unlink()
+        run(tab, file)
+        assert [path.parent.exists() for path in paths] == [False, True]
 
     def test_old_files_are_deleted_while_others_arrive(self, tmp_path: Path) -> None:
         """Gradio looks for them in a thread; one error, and nothing is ever deleted again."""

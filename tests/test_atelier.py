@@ -5,7 +5,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from advdm import load_model, protect, read_painting
+from advdm import Painting, load_model, protect, read_painting
+from advdm.evaluation import noise_error
 from advdm.model import ATELIER, LatentDiffusion
 from advdm.views import whole_view
 
@@ -18,18 +19,6 @@ pytestmark = pytest.mark.effect
 @pytest.fixture(scope="module")
 def atelier() -> LatentDiffusion:
     return load_model("atelier", "cpu")
-
-
-def noise_error(model: LatentDiffusion, levels: np.ndarray, draws: int = 64) -> float:
-    """Mean noise error at fixed timesteps and noise that no attack has drawn."""
-    generator = torch.Generator().manual_seed(2**40)
-    view = whole_view(*levels.shape[:2], model.size, model.factor)
-    pixels = torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 255
-    with torch.no_grad():
-        latents = model.encode(view.look(pixels)).mean.expand(draws, -1, -1, -1)
-        timesteps = torch.randint(model.timesteps, (draws,), generator=generator)
-        noise = torch.randn(latents.shape, generator=generator)
-        return model.noise_error(latents, timesteps, noise, model.embed("a painting")).mean().item()
 
 
 def test_stock_pipeline_loads_and_paints(atelier):
@@ -60,6 +49,8 @@ def test_protected_copy_is_harder_to_predict_than_original_and_random_noise(atel
     protected = protect(painting, atelier, epsilon=8, steps=25).levels
     noise = np.random.default_rng(0).integers(-8, 9, painting.levels.shape)
     noisy = np.clip(painting.levels + noise, 0, 255).astype(np.uint8)
-    original, random, attacked = (noise_error(atelier, levels) for levels in (painting.levels, noisy, protected))
+    original, random, attacked = (
+        noise_error(Painting(levels), atelier) for levels in (painting.levels, noisy, protected)
+    )
     assert attacked > 1.15 * original
     assert attacked - original > 5 * abs(random - original)

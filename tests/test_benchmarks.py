@@ -9,7 +9,7 @@ from advdm.model import LatentDiffusion
 from advdm.protection import Settings, protect
 from benchmarks import choices, speed
 from benchmarks.objectives import attacked, fitting_steps
-from benchmarks.readme import filled
+from benchmarks.readme import README, RESULTS, filled
 from benchmarks.speed import ATTENTION, BASELINE, FRUGAL, Case, against, as_published, cases
 from tests.tiny import tiny_pipeline
 
@@ -88,3 +88,8 @@ def test_tables_come_into_their_places(tmp_path):
     once = filled(text, tmp_path)
     assert once == text.replace("old", "| new |")
     assert filled(once, tmp_path) == once
+
+
+def test_the_page_holds_the_results_as_they_are():
+    """Or the next `python -m benchmarks.readme` would bring back older figures."""
+    assert filled(README.read_text(), RESULTS) == README.read_text()

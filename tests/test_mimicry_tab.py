@@ -70,6 +70,7 @@ class TestHandler:
         first, second, *_ = whole_run
         assert first.original_word["value"] is None  # an older result is not offered meanwhile
         assert second.progress.startswith("Learning: step 1 of 4, noise error ")
+        assert "do not look like the same painting" in second.finding, "said at once, not after all the work"
         for side in (second.from_original, second.from_protected):
             ((path, caption),) = side
             assert caption == "step 1"

@@ -30,6 +30,12 @@ def test_latents_are_scaled_at_the_door_and_unscaled_on_the_way_out(tiny):
     torch.testing.assert_close(tiny.decode(posterior.mean), decoded.clamp(0, 1))
 
 
+def test_nobody_is_told_where_a_model_lies(tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert LatentDiffusion(tiny_pipeline(), str(tmp_path / "mine")).title == "mine"
+    assert LatentDiffusion(tiny_pipeline(), "somebody/model").title == "somebody/model"
+
+
 @pytest.mark.parametrize("name", ("tiny", "tiny_v"))
 def test_noise_error_is_the_training_loss_of_the_prediction_type(request, name):
     model = request.getfixturevalue(name)

@@ -23,7 +23,7 @@ from advdm.mimicry import (
     reference,
 )
 from advdm.sheets import picture
-from ui.shared import MODEL, said
+from ui.shared import FILES_SECONDS, MODEL, said
 
 SIDES = ("original", "protected")
 QUICK_STEPS = 8
@@ -32,8 +32,8 @@ TRAIL = 6
 """How many of those stay on the page, the newest first."""
 MOST_PIXELS = 50_000_000
 """Of the pictures of one side, together."""
-STEP_SECONDS, PICTURE_SECONDS, FILES_SECONDS = 0.2, 1.2, 15
-"""Guesses for ZeroGPU: one step of both imitators and one picture on Stable Diffusion; reading, judging, writing."""
+STEP_SECONDS, PICTURE_SECONDS = 0.2, 1.2
+"""Guesses for ZeroGPU: one step of both imitators and one picture on Stable Diffusion."""
 
 Picture = tuple[str, str]
 """A file and its caption."""
@@ -77,7 +77,8 @@ def experiment(
     """
     with said():
         sides = [read_side(originals), read_side(protecteds)]
-        losses, words = yield from learn(sides, settings, folder, stop)
+        doubtful = doubt(*sides)
+        losses, words = yield from learn(sides, settings, folder, stop, doubtful)
         files = tuple(
             str(word.save(f"{folder}/{side}_learned_embeds.safetensors"))
             for side, word in zip(SIDES, words, strict=True)
@@ -90,16 +91,16 @@ def experiment(
             for side, painted in enumerate(imitate_side_by_side(MODEL, words, order)):
                 made[side].append(painted)
                 shown[side].append((write_tensor(painted, f"{folder}/painted{number}-{side}.png"), caption))
-            yield Moment(losses, shown, files, doubt=doubt(*sides))
+            yield Moment(losses, shown, files, doubt=doubtful)
         if not os.path.exists(stop):
             wanted = reference(MODEL, sides[0], settings.seed)
             original, protected, baseline = map(torch.cat, made)
             verdict = judge_imitations(shared_judge(), wanted, baseline, original, protected)
-            yield Moment(losses, shown, files, verdict, doubt(*sides))
+            yield Moment(losses, shown, files, verdict, doubtful)
 
 
 def learn(
-    sides: Sequence[Sequence[Painting]], settings: MimicrySettings, folder: str, stop: str
+    sides: Sequence[Sequence[Painting]], settings: MimicrySettings, folder: str, stop: str, doubtful: str
 ) -> Generator[Moment, None, tuple[list[tuple[float, ...]], tuple[Word, ...]]]:
     """Every second and at the end, also of a stopped run, with quick pictures; returns losses and words."""
     losses: list[tuple[float, ...]] = []
@@ -117,9 +118,9 @@ def learn(
             cost = time.monotonic() - now
             due, picture_due = 0.0, now + max(2, 6 * cost)  # so that watching does not become most of the work
         if now >= due:
-            yield Moment(losses, trail)
+            yield Moment(losses, trail, doubt=doubtful)
             due = time.monotonic() + 1
-    yield Moment(losses, trail)
+    yield Moment(losses, trail, doubt=doubtful)
     return losses, step.words
 
 

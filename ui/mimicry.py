@@ -19,9 +19,23 @@ from advdm.tables import number_of
 from ui import shared
 from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
 from ui.painting_input import PaintingsInput, objection
-from ui.protect import NOT_TAKEN, QUIET, WATCHED, as_whole, in_words
 from ui.robustness import build_robustness_panel
-from ui.shared import ANONYMOUS_SECONDS, LANE, MODEL, MODEL_NAME, ON_ZERO, keep, run_folder, said, stop_flag
+from ui.shared import (
+    ANONYMOUS_SECONDS,
+    LANE,
+    MODEL,
+    NOT_TAKEN,
+    ON_ZERO,
+    QUIET,
+    WATCHED,
+    as_whole,
+    in_words,
+    keep,
+    pace,
+    run_folder,
+    said,
+    stop_flag,
+)
 
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
@@ -33,8 +47,9 @@ WELCOME = """### How it works
 3. **Look.** Both paint the same subjects, and an independent judge measures how near each came to the painting.
 """
 ABOUT = f"""### What this test is, and what it is not
-It is textual inversion on **{MODEL_NAME}**; other imitators, and other models, may do better. Few pictures make a rough
-score: more prompts, or more pictures of each, steady it. Do not train on living artists' work without their leave.
+It is textual inversion on **{MODEL.title}**; other imitators, and other models, may do better. Few pictures make a
+rough score: more prompts, or more pictures of each, steady it. Do not train on living artists' work without their
+leave.
 """
 
 
@@ -102,7 +117,7 @@ def show_mimicry(
                     learning.append((len(moment.losses), seconds))
                     PACE.step = pace(learning) or PACE.step
                 line = "Stopping." if stop.exists() else progress_line(moment, settings)
-                yield Shown(line, "", *galleries(moment.pictures), curve_of(moment.losses))
+                yield Shown(line, strong(moment.doubt), *galleries(moment.pictures), curve_of(moment.losses))
         done = len(moment.losses)
         _, learned_in = learning[-1]
         PACE.picture = (seconds - learned_in) / sum(map(len, moment.pictures))
@@ -161,7 +176,7 @@ def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
 
 
 def new_pair(original: Sequence[str], protected: Sequence[str]) -> tuple[str, Any, Any, str, str]:
-    """Progress line, and the findings on earlier pictures gone, that nobody takes them for those of these."""
+    """Progress line, and the findings on earlier pictures gone, so that nobody takes them for findings on these."""
     line = objection(*original, *protected) or complaint(original, protected) or "Ready."
     return line, gr.update(visible=True), gr.update(visible=False), "", ""
 
@@ -199,12 +214,6 @@ def cost(steps: float, prompts: str | None, count: float) -> str:
     return f"{work}, {in_words(PACE.step * steps + PACE.picture * pictures)}."
 
 
-def pace(learning: Sequence[tuple[int, float]]) -> float | None:
-    """Seconds a step, from the steps and seconds of each moment; the first also took what it takes to begin."""
-    (first, since), (last, until) = learning[0], learning[-1]
-    return (until - since) / (last - first) if last > first else None
-
-
 def progress_line(moment: Moment, settings: MimicrySettings) -> str:
     if moment.words:
         return f"Painting: {sum(map(len, moment.pictures))} of {pictures_of(settings)} pictures."
@@ -217,12 +226,11 @@ def progress_line(moment: Moment, settings: MimicrySettings) -> str:
 
 def finding(verdict: Verdict | None, steps: int, doubt: str) -> str:
     """The verdict in words, and why to doubt it; then a sentence for each side with what was measured."""
-    doubted = f"\n\n**{doubt}**" * bool(doubt)
     if verdict is None:
         stopped = f"Stopped after {number_of(steps, 'step')}"
-        return f"### No verdict\n{stopped}: this is what each imitator had learned by then.{doubted}"
+        return f"### No verdict\n{stopped}: this is what each imitator had learned by then.\n\n{strong(doubt)}"
     kind, _, rest = verdict.sentence.partition(": ")
-    lines = [f"### {kind}", f"{rest[:1].upper()}{rest[1:]}{doubted}", ""]
+    lines = [f"### {kind}", f"{rest[:1].upper()}{rest[1:]}", "", strong(doubt), ""]
     for side, distance, score in (
         ("Learned from the original", verdict.original, 100.0),
         ("Learned from the protected copy", verdict.protected, verdict.imitation),
@@ -231,6 +239,10 @@ def finding(verdict: Verdict | None, steps: int, doubt: str) -> str:
         place = "" if verdict.imitation is None or score is None else f"**{score:.0f}** of 100, "
         lines.append(f"- {side}: {place}style distance to the painting {distance:.3f}.")
     return "\n".join(lines)
+
+
+def strong(sentence: str) -> str:
+    return f"**{sentence}**" if sentence else ""
 
 
 def curve_of(losses: list[tuple[float, ...]]) -> pd.DataFrame:
@@ -244,7 +256,7 @@ def curve_of(losses: list[tuple[float, ...]]) -> pd.DataFrame:
 def report_of(settings: MimicrySettings, seconds: float, verdict: Verdict | None) -> dict[str, Any]:
     """The settings as used and what came of them."""
     found = {"seconds": round(seconds, 2), "verdict": verdict and asdict(verdict)}
-    return {"model": MODEL_NAME, **MODEL.machine, **asdict(settings), **found}
+    return {"model": MODEL.title, **MODEL.machine, **asdict(settings), **found}
 
 
 def galleries(pictures: Sequence[list[Picture]]) -> tuple[list[Picture], list[Picture], Any]:

@@ -23,12 +23,18 @@ from ui import shared
 from ui.painting_input import PaintingInput, objection
 from ui.shared import (
     ANONYMOUS_SECONDS,
+    FILES_SECONDS,
     LANE,
     MODEL,
-    MODEL_NAME,
+    NOT_TAKEN,
     ON_ZERO,
+    QUIET,
     SHOWN_SIDE,
+    WATCHED,
+    as_whole,
+    in_words,
     keep,
+    pace,
     run_folder,
     said,
     stop_flag,
@@ -44,9 +50,8 @@ SMOOTHING = 10
 """Steps that each point of the loss curve averages."""
 AMPLIFIED = 10
 """How many times the change is enlarged to be seen."""
-PASS_SECONDS, FILES_SECONDS, MEGAPIXEL_SECONDS = 0.08, 15, 0.5
-"""Generous guesses for ZeroGPU: one pass of one picture through Stable Diffusion, all reading and writing, and what a
-large painting adds to that."""
+PASS_SECONDS, MEGAPIXEL_SECONDS = 0.08, 0.5
+"""Generous guesses for ZeroGPU: one pass of one picture through Stable Diffusion, and what a large painting adds."""
 EXAMPLES = [str(path) for path in sorted(Path(__file__).parents[1].glob("examples/*.webp"))]
 
 WELCOME = """### How it works
@@ -65,9 +70,10 @@ LIMITS = """
 
 @dataclass
 class Pace:
-    """Seconds of one pass of one picture through the model, as the last run measured them here."""
+    """Seconds of one pass of one picture through the model, as the last run measured them here, and of all the rest."""
 
-    seconds: float | None = None
+    one_pass: float | None = None
+    rest: float = 0
 
 
 PACE = Pace()
@@ -211,14 +217,19 @@ def show_protection(
             results=gr.update(visible=True),
         )
         started = time.monotonic()
+        steps_done: list[tuple[int, float]] = []  # and seconds of each moment
         with closing(attack(painting, settings, str(folder), str(stop))) as moments:
             for moment in moments:
                 keep([painting, before])
                 seconds = time.monotonic() - started
+                if not moment.protected:
+                    steps_done.append((len(moment.losses), seconds))
                 slider = (before, moment.preview) if moment.preview else gr.skip()
                 yield Shown(progress_line(moment, settings, seconds), slider=slider, curve=curve_of(moment.losses))
         done = len(moment.losses)
-        PACE.seconds = seconds / passes(done, settings.samples)
+        if a_step := pace(steps_done):
+            PACE.one_pass = a_step / passes(1, settings.samples)
+            PACE.rest = seconds - a_step * done
         protected = read_painting(moment.protected)
         end = "Done" if done == settings.steps else "Stopped"
         yield Shown(
@@ -282,11 +293,6 @@ def settings_from(
     return Settings(*numbers, str(objective), as_whole(seed or 0), bool(robust))
 
 
-def as_whole(number: float) -> Any:
-    """8.0 as 8; what is not whole stays, for Settings to refuse."""
-    return int(number) if float(number).is_integer() else number
-
-
 def describe(epsilon: float, steps: float, samples: float) -> tuple[str | None, Any]:
     """The words that stand for the numbers, None where there is none, and what the effort costs."""
     return word_for(epsilon, STRENGTHS), gr.update(value=word_for((steps, samples), EFFORTS), info=cost(steps, samples))
@@ -301,13 +307,13 @@ def cost(steps: float, samples: float) -> str:
     work = number_of(int(steps), "step")
     if ON_ZERO and zero_seconds(steps, samples) > ANONYMOUS_SECONDS:
         return f"{work}: sign in to Hugging Face first, without an account they are too many here."
-    if PACE.seconds is None:
+    if PACE.one_pass is None:
         return f"{work}."
-    return f"{work}, {in_words(PACE.seconds * passes(steps, samples))}."
+    return f"{work}, {in_words(PACE.one_pass * passes(steps, samples) + PACE.rest)}."
 
 
 def new_painting(painting: str | None) -> tuple[str, Any, Any, Any]:
-    """Status, and the result of an earlier painting gone, that nobody publishes it for this one."""
+    """Status, and the result of an earlier painting gone, so that nobody publishes it for this one."""
     gone = gr.update(value=None, interactive=False)
     return welcome_line(painting), gone, gr.update(visible=True), gr.update(visible=False)
 
@@ -324,10 +330,6 @@ def progress_line(moment: Moment, settings: Settings, seconds: float) -> str:
         return "Writing the protected painting."
     left = seconds / number * (settings.steps - number)
     return f"Step {number} of {settings.steps}, loss {moment.losses[-1]:.3f}, {in_words(left)} left."
-
-
-def in_words(seconds: float) -> str:
-    return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} min"
 
 
 def numbers_line(comparison: Comparison, seconds: float) -> str:
@@ -358,14 +360,7 @@ def curve_of(losses: list[float]) -> pd.DataFrame:
 def report_of(settings: Settings, seconds: float, comparison: Comparison) -> dict[str, Any]:
     """The settings as used and what came of them, as in the command line's --report."""
     used = {**asdict(settings), "step_size": settings.stride}
-    return {"model": MODEL_NAME, **MODEL.machine, **used, "seconds": round(seconds, 2), **asdict(comparison)}
-
-
-WATCHED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-QUIET: dict[str, Any] = {"queue": False, **WATCHED}
-"""Of an event without the queue the page shows no message when it fails."""
-NOT_TAKEN = "Not taken; the message on the page says why."
-"""Of a file when the queue was full just as it came, for one."""
+    return {"model": MODEL.title, **MODEL.machine, **used, "seconds": round(seconds, 2), **asdict(comparison)}
 
 
 def model_note(name: str) -> str:
@@ -420,7 +415,7 @@ def build_protect_tab() -> gr.State:
                 robust = gr.Checkbox(label="Robust", info="Against JPEG, resizing and a slight blur as well.")
         with gr.Column(scale=3, min_width=320):
             with gr.Column() as welcome:
-                gr.Markdown(f"{WELCOME}\n{model_note(MODEL_NAME)}")
+                gr.Markdown(f"{WELCOME}\n{model_note(MODEL.title)}")
             with gr.Column(visible=False) as results:
                 slider = gr.ImageSlider(
                     label="Original | Protected",
@@ -432,7 +427,7 @@ def build_protect_tab() -> gr.State:
                 )
                 numbers = gr.Markdown()
                 protected = gr.DownloadButton("Download the protected PNG", variant="primary", interactive=False)
-                gr.Markdown(model_note(MODEL_NAME))
+                gr.Markdown(model_note(MODEL.title))
                 with gr.Tab("What the model sees"):
                     seen = picture_gallery("What the model sees", columns=2)
                 with gr.Tab("The change"):

@@ -10,15 +10,14 @@ import spaces
 from advdm import read_painting
 from advdm.robustness import PROTECTED, UNTOUCHED, left, noise_errors, treatments
 from advdm.tables import ORIGINAL, markdown_table
-from ui.protect import FILES_SECONDS, QUIET, WATCHED
-from ui.shared import LANE, MODEL, MODEL_NAME, WAITING, give_back_memory, said
+from ui.shared import FILES_SECONDS, LANE, MODEL, QUIET, WAITING, WATCHED, give_back_memory, said
 
 HEADINGS = ("After", "What is left of the difference", "Noise error of the original", "of the protected copy")
 SECONDS = 45
 """Guess for ZeroGPU: two pictures after nine treatments on Stable Diffusion."""
 
 ABOUT = f"""Platforms and imitators change a picture before a model learns from it. This does the same to both pictures
-above (of several pairs, the first), and measures how wrong **{MODEL_NAME}** then still is about each: the higher the
+above (of several pairs, the first), and measures how wrong **{MODEL.title}** then still is about each: the higher the
 noise error, the harder the picture is to learn. It trains nobody; `python -m advdm robustness` does that as well."""
 
 Errors = dict[str, dict[str, float]]

@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,22 @@ SHOWN_SIDE = 2000
 ON_ZERO = os.getenv("SPACES_ZERO_GPU", "").lower() in ("1", "true")
 ANONYMOUS_SECONDS = 80
 """The longest call that ZeroGPU admits for a visitor without an account."""
+FILES_SECONDS = 15
+"""Generous guess for ZeroGPU: all reading, judging and writing of a run."""
 WAITING = "Waiting for a free place."
 LANE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """Of the events that work with the model, one at a time."""
+WATCHED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+QUIET: dict[str, Any] = {"queue": False, **WATCHED}
+"""Of an event without the queue the page shows no message when it fails."""
+NOT_TAKEN = "Not taken; the message on the page says why."
+"""Of a file when the queue was full just as it came, for one."""
 
 try:
     MODEL = load_model()
 except ModelError as error:
     print(error, file=sys.stderr)
     sys.exit(2)
-
-MODEL_NAME = Path(MODEL.name).name if os.path.isdir(MODEL.name) else MODEL.name
-"""For the page, which must not show folders of this machine."""
 
 
 @contextmanager
@@ -51,17 +56,18 @@ def said() -> Iterator[None]:
 
 
 RUN = f"tmp{os.getpid()}-"
-"""Begins the name of the folder of every run of this app, others of which may share Gradio's cache."""
+"""Begins the names of all that this app itself puts into Gradio's cache, which others of it may share."""
 
 
 class RunFiles(set[str]):
-    """The files of all runs as they lie on the disk, for Gradio to delete them in time; it holds nothing itself.
+    """The files of all runs, and what asks them to stop, for Gradio to delete in time; it holds nothing itself.
 
     Gradio by itself forgets what a component showed as soon as an update of it goes to a visitor, as gr.skip() is one.
     """
 
     def __iter__(self) -> Iterator[str]:
-        return map(str, Path(get_upload_folder()).glob(f"{RUN}*/*"))
+        cache = Path(get_upload_folder())
+        return map(str, chain(cache.glob(f"{RUN}*/*"), cache.glob(f"{RUN}stop-*")))
 
 
 RUN_FILES = RunFiles()
@@ -72,6 +78,7 @@ def run_folder() -> Iterator[Path]:
     """A fresh folder in Gradio's cache, whose files are deleted in time; a run that fails leaves nothing."""
     cache = Path(get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
+    remove_empty_folders()
     folder = Path(tempfile.mkdtemp(prefix=RUN, dir=cache))
     try:
         yield folder
@@ -80,6 +87,13 @@ def run_folder() -> Iterator[Path]:
         raise
     finally:
         give_back_memory()
+
+
+def remove_empty_folders() -> None:
+    """Of runs whose files are deleted; Gradio knows only the files."""
+    for folder in Path(get_upload_folder()).glob(f"{RUN}*/"):
+        with suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def keep(paths: Iterable[str | Path]) -> None:
@@ -99,7 +113,22 @@ def give_back_memory() -> None:
 def stop_flag(request: gr.Request) -> Path:
     """The file that stops this visitor's run; a file, because on ZeroGPU the work is done in another process."""
     session = hashlib.sha256(str(request.session_hash).encode()).hexdigest()
-    return Path(get_upload_folder()) / f"stop-{session}"
+    return Path(get_upload_folder()) / f"{RUN}stop-{session}"
+
+
+def as_whole(number: float) -> Any:
+    """8.0 as 8; what is not whole stays, for the settings to refuse."""
+    return int(number) if float(number).is_integer() else number
+
+
+def in_words(seconds: float) -> str:
+    return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} min"
+
+
+def pace(moments: Sequence[tuple[int, float]]) -> float | None:
+    """Seconds a step, from the steps done and the time of each moment; the first also took what it takes to begin."""
+    (first, since), (last, until) = moments[0], moments[-1]
+    return (until - since) / (last - first) if last > first else None
 
 
 def begin(request: gr.Request) -> tuple[str, Any, Any]:

@@ -100,7 +100,7 @@ def evaluate(options: argparse.Namespace) -> int:
     make_cells(mine, model, settings, quiet=not state.is_main_process)
     state.wait_for_everyone()
     if state.is_main_process:
-        write_results(cells, output, settings, model.name)
+        write_results(cells, output, settings, model.title)
         print((output / "evaluation.md").read_text(encoding="utf-8"), end="")
     return 0
 

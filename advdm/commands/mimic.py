@@ -224,6 +224,7 @@ def write_mimicry(
     from advdm.sheets import picture, sheet, strip
 
     columns = [prompt.replace("{}", "*") for prompt in settings.prompts for _ in settings.seeds]
+    again = (output / "report.json").exists()
     with arriving(output) as folder:
         for side, made in pictures.items():
             for number, one in enumerate(made, 1):
@@ -233,7 +234,7 @@ def write_mimicry(
         for side, word in zip(("original", "protected"), words, strict=True):
             word.save(folder / f"{side}.safetensors")
         write_report(folder / "report.json", report)
-        for old in output.iterdir():  # an earlier run may have painted more
+        for old in output.iterdir() if again else ():  # an earlier run may have painted more
             if PAINTED.fullmatch(old.name):
                 old.unlink()
 

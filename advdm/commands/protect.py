@@ -64,6 +64,8 @@ def protect(options: argparse.Namespace) -> int:
     if not sources:
         raise AdvDMError(f"There is no picture in {', '.join(map(shown, options.paintings))}.")
     targets = plan_targets(sources, options.output)
+    if options.target and key(options.target) in map(key, targets.values()):
+        raise AdvDMError(f"{shown(options.target)} is the target; choose another name for the protected copy.")
     if options.output:
         check_folder(targets[sources[0]].parent)
     if options.report:

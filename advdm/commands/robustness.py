@@ -21,7 +21,7 @@ from advdm.commands.shared import (
     read_aloud,
 )
 from advdm.errors import AdvDMError
-from advdm.files import atomic_path, clean, make_folder, shown
+from advdm.files import atomic_path, make_folder, shown
 
 if TYPE_CHECKING:
     from advdm.commands.shared import Commands
@@ -50,8 +50,7 @@ def robustness(options: argparse.Namespace) -> int:
     from advdm.tables import number_of
 
     attack = attack_settings(options)
-    imitator = mimicry_settings(options, options.inversion_steps, options.seed)
-    mimicry = None if options.skip_mimicry else imitator
+    mimicry = None if options.skip_mimicry else mimicry_settings(options, options.inversion_steps, options.seed)
     device = choose_device(options.device)
     sources = find_paintings(options.originals)
     if not sources:
@@ -60,7 +59,8 @@ def robustness(options: argparse.Namespace) -> int:
     for source in sources:
         read_aloud(source)  # one that cannot be read is better known now than after hours
     model = load_model(options.model, device)
-    check_prompts(model, imitator)
+    if mimicry:
+        check_prompts(model, mimicry)
     rows = []
     total = ticks(model, attack, mimicry) * len(sources)
     with tqdm(total=total, unit=" steps", leave=False, dynamic_ncols=True, disable=None) as bar:
@@ -69,9 +69,7 @@ def robustness(options: argparse.Namespace) -> int:
             rows.append(measure(read_painting(source), model, attack, mimicry, bar.update))
     table = tabulate(rows)
     used = {"attack": asdict(attack), "mimicry": mimicry and asdict(mimicry)}
-    title = (
-        f"# What is left of the protection of {number_of(len(sources), 'painting')} on {clean(Path(model.name).name)}"
-    )
+    title = f"# What is left of the protection of {number_of(len(sources), 'painting')} on {model.title}"
     text = f"{title}\n\n{markdown(table)}\nSettings: `{json.dumps(used)}`\n"
     make_folder(options.output)
     with atomic_path(options.output / "robustness.md") as path:

@@ -134,6 +134,8 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     except UnicodeError as error:
         raise AdvDMError(f"{shown(path)} is not a text file in UTF-8.") from error
     prompts = tuple(line.strip() for line in lines if line.strip())
-    if not any("{}" in prompt for prompt in prompts):
-        raise AdvDMError(f"No prompt in {shown(path)} has {{}} in it, the place of the learned word.")
+    if not prompts:
+        raise AdvDMError(f"There is no prompt in {shown(path)}.")
+    if not all("{}" in prompt for prompt in prompts):
+        raise AdvDMError(f"Each prompt in {shown(path)} needs {{}} in the place of the learned word.")
     return prompts
