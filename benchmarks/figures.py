@@ -23,7 +23,7 @@ from pathlib import Path
 
 from advdm.mimicry import MimicrySettings
 from advdm.model import load_model
-from advdm.tables import markdown_table
+from advdm.tables import markdown_table, number_of
 from benchmarks.load import running_app
 from benchmarks.speed import RESULTS, ceilings
 
@@ -57,7 +57,9 @@ def attack(folder: Path, options: argparse.Namespace) -> Lines:
             *("--steps", steps, "--samples", samples),
         )
         note = f"{wall:.1f} s with the start of the process"
-        lines.append([f"attack, 606 x 500 px, {steps} steps, {samples} samples", f"{seconds_in(report):.1f}", note])
+        lines.append(
+            [f"attack, 606 x 500 px, {steps} steps, {number_of(samples, 'sample')}", f"{seconds_in(report):.1f}", note]
+        )
     return lines
 
 

@@ -31,6 +31,7 @@ from advdm.model import LatentDiffusion, load_model
 from advdm.objectives import OBJECTIVES, draw
 from advdm.paintings import Painting
 from advdm.protection import PROMPT, Settings, protection_steps
+from advdm.tables import number_of
 from advdm.views import whole_view
 from tests.full_size import stable_diffusion_15
 
@@ -317,7 +318,10 @@ def main() -> None:
     text = [f"Ceilings, over the whole run: {'; '.join(ranges([limit for m in measured for limit in m.limits]))}."]
     text += ["", table(measured), ""]
     text += [against(name, measured) for name in (BASELINE, FRUGAL)] + [""]
-    text += ["| part of a step, ms | " + " | ".join(f"{samples} samples" for samples in shares) + " |", "|---|---|---|"]
+    text += [
+        "| part of a step, ms | " + " | ".join(number_of(samples, "sample") for samples in shares) + " |",
+        "|---|---|---|",
+    ]
     text += [f"| {name} | " + " | ".join(f"{part[name]:.1f}" for part in shares.values()) + " |" for name in shares[1]]
     options.out.mkdir(parents=True, exist_ok=True)
     stem = options.out / f"speed_{options.model}_{size}"
