@@ -54,9 +54,9 @@ def show_robustness(original: list[str], protected: list[str]) -> Iterator[tuple
     yield summary(errors), table(errors)
 
 
-def idle(status: str) -> tuple[str, Any, Any]:
-    """Status, start button on, Stop off."""
-    return status, gr.update(interactive=True), gr.update(interactive=False)
+def idle() -> tuple[Any, Any]:
+    """Start button on, Stop off."""
+    return gr.update(interactive=True), gr.update(interactive=False)
 
 
 def table(errors: Errors) -> str:
@@ -104,7 +104,7 @@ def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> list[
         **LANE,
         **WATCHED,
     )
-    run.success(idle, status, [status, *buttons], **QUIET)
-    run.failure(lambda: idle("Nothing was measured."), None, [status, *buttons], **QUIET)
-    stop.click(lambda: idle("Stopped."), None, [status, *buttons], cancels=run, **QUIET)
+    run.success(idle, None, buttons, **QUIET)  # also after Stop, whose word it must not take back
+    run.failure(lambda: ("Nothing was measured.", *idle()), None, [status, *buttons], **QUIET)
+    stop.click(lambda: ("Stopped.", *idle()), None, [status, *buttons], cancels=run, **QUIET)
     return [status, result]
