@@ -3,6 +3,7 @@
     python -m benchmarks.speed                             # atelier
     python -m benchmarks.speed --model sd15                # Stable Diffusion 1.5's architecture, random weights, 256 px
     python -m benchmarks.speed --model sd15 --size 512 --repeats 1
+    python -m benchmarks.speed --model sd15 --only "advdm 4" "as published 4"
 
 Each case runs in a process of its own, so that its peak of memory is its own. Seconds hold for one machine on one
 day; only ratios within one run are worth quoting.
@@ -59,6 +60,10 @@ class Case:
     objective: str
     samples: int
     repeats: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.objective} {self.samples}"
 
 
 @dataclass(frozen=True)
@@ -289,15 +294,19 @@ def ranges(limits: list[dict[str, float]]) -> list[str]:
     return [f"{name} {min(found):.0f} to {max(found):.0f} GFLOP/s" for name, found in rates.items()]
 
 
-def against(name: str, measured: list[Measured]) -> str:
-    """Ours over the baseline of that name, with equally many samples."""
-    theirs = next(m for m in measured if m.case.objective == name)
-    mine = next(m for m in measured if m.case == replace(theirs.case, objective="advdm"))
-    return (
-        f"`advdm` with {theirs.case.samples} samples against the baseline {name}: "
-        f"{theirs.milliseconds / mine.milliseconds:.2f} times as fast, "
-        f"{mine.megabytes / theirs.megabytes:.0%} of the peak memory."
-    )
+def comparisons(measured: list[Measured]) -> list[str]:
+    """Ours over each baseline that was measured with equally many samples, in a sentence."""
+    by_case = {m.case: m for m in measured}
+    sentences = []
+    for theirs in measured:
+        mine = by_case.get(replace(theirs.case, objective="advdm"))
+        if theirs.case.objective in (BASELINE, FRUGAL) and mine:
+            sentences.append(
+                f"`advdm` with {number_of(theirs.case.samples, 'sample')} against the baseline "
+                f"{theirs.case.objective}: {theirs.milliseconds / mine.milliseconds:.2f} times as fast, "
+                f"{mine.megabytes / theirs.megabytes:.0%} of the peak memory."
+            )
+    return sentences
 
 
 def main() -> None:
@@ -306,23 +315,27 @@ def main() -> None:
     parser.add_argument("--model", choices=("atelier", "sd15"), default="atelier")
     parser.add_argument("--size", type=int, default=256, help="side in pixels of what sd15 sees")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="objective and samples; else all, and a step's parts")
     options = parser.parse_args()
     size = 128 if options.model == "atelier" else options.size
 
+    every = cases(options.model, size, options.repeats)
+    chosen = [case for case in every if not options.only or case.name in options.only]
+    if not chosen:
+        parser.error(f"no such case; there are {', '.join(case.name for case in every)}")
     measured: list[Measured] = []
-    for case in cases(options.model, size, options.repeats):
+    for case in chosen:
         measured.append(apart(measure, case))
         print(table(measured[-1:]).splitlines()[-1], flush=True)
-    shares = {samples: apart(parts, replace(measured[0].case, samples=samples)) for samples in (1, 4)}
+    shares = {} if options.only else {n: apart(parts, replace(every[0], samples=n)) for n in (1, 4)}
 
     text = [f"Ceilings, over the whole run: {'; '.join(ranges([limit for m in measured for limit in m.limits]))}."]
     text += ["", table(measured), ""]
-    text += [against(name, measured) for name in (BASELINE, FRUGAL)] + [""]
-    text += [
-        "| part of a step, ms | " + " | ".join(number_of(samples, "sample") for samples in shares) + " |",
-        "|---|---|---|",
-    ]
-    text += [f"| {name} | " + " | ".join(f"{part[name]:.1f}" for part in shares.values()) + " |" for name in shares[1]]
+    text += comparisons(measured)
+    if shares:
+        text += ["", f"| part of a step, ms | {' | '.join(number_of(n, 'sample') for n in shares)} |", "|---|---|---|"]
+        for name in shares[1]:
+            text.append(f"| {name} | {' | '.join(f'{part[name]:.1f}' for part in shares.values())} |")
     options.out.mkdir(parents=True, exist_ok=True)
     stem = options.out / f"speed_{options.model}_{size}"
     stem.with_suffix(".md").write_text("\n".join(text) + "\n")
