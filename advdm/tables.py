@@ -119,9 +119,13 @@ def remarks(table: Table) -> list[str]:
         found.append(
             f"Imitation counts {counted} cells: in the others the original itself taught the imitator nothing."
         )
-    if by_means := imitation_by_means(table):
-        scores = ", ".join(f"{label(side)} {round(score)}" for side, score in by_means.items())
-        found.append(f"By the mean style distances of all cells, which no single one can rule, imitation is: {scores}.")
+    for metric, words in (
+        ("style_distance", "style distances of all cells, which no single one can rule, imitation is"),
+        ("frechet", "Fréchet distances, on the same scale"),
+    ):
+        if by_means := imitation_by_means(table, metric):
+            scores = ", ".join(f"{label(side)} {round(score)}" for side, score in by_means.items())
+            found.append(f"By the mean {words}: {scores}.")
     for (name, epsilon), row in table.items():
         ours = row["imitation"].mean
         control = table[RANDOM, epsilon]["imitation"].mean if name not in (UNSEEN, ORIGINAL, RANDOM) else None
@@ -132,9 +136,12 @@ def remarks(table: Table) -> list[str]:
     return found
 
 
-def imitation_by_means(table: Table) -> dict[Side, float]:
-    """Imitation of each side with an epsilon, from mean style distances; empty where the originals taught nothing."""
-    distances = {side: row["style_distance"].mean or 0.0 for side, row in table.items()}
+def imitation_by_means(table: Table, metric: str) -> dict[Side, float]:
+    """Imitation of each side with an epsilon, from the means of a distance; empty where the originals taught nothing.
+
+    metric is "style_distance" or "frechet".
+    """
+    distances = {side: row[metric].mean or 0.0 for side, row in table.items()}
     unseen, original = distances[UNSEEN, 0], distances[ORIGINAL, 0]
     scores = {side: imitation(unseen, original, distance) for side, distance in distances.items() if side[1]}
     return {side: score for side, score in scores.items() if score is not None}

@@ -181,12 +181,16 @@ def test_table_names_its_spread_and_what_failed():
 def test_mean_distances_count_every_cell():
     def cell(unseen: float, original: float, protected: float) -> list[Row]:
         sides = ((UNSEEN, 0, unseen), (ORIGINAL, 0, original), (RANDOM, 8, original), ("advdm", 8, protected))
-        return [Row(side, epsilon, None, distance, 1.0, 0.25) for side, epsilon, distance in sides]
+        return [Row(side, epsilon, None, distance, 100 * distance**2, 0.25) for side, epsilon, distance in sides]
 
     table = tabulate([cell(0.9, 0.5, 0.8), cell(0.5, 0.5, 0.5)])
-    assert imitation_by_means(table) == pytest.approx({(RANDOM, 8): 100, ("advdm", 8): 25})
+    assert imitation_by_means(table, "style_distance") == pytest.approx({(RANDOM, 8): 100, ("advdm", 8): 25})
     assert "imitation is: random noise 8 100, advdm 8 25." in markdown(table)
-    assert imitation_by_means(tabulate([cell(0.5, 0.5, 0.5)])) == {}, "nothing was learned"
+    assert "Fréchet distances, on the same scale: random noise 8 100, advdm 8 30." in markdown(table)
+    nothing_learned = tabulate([cell(0.5, 0.5, 0.5)])
+    assert imitation_by_means(nothing_learned, "style_distance") == {} and "By the mean" not in markdown(
+        nothing_learned
+    )
 
 
 @pytest.mark.parametrize(
