@@ -117,7 +117,11 @@ def altered(
         return painting
     if name == RANDOM:
         return replace(painting, levels=with_noise(painting, epsilon, seed))
-    attack = replace(settings.attack, epsilon=epsilon, objective=name, seed=seed)
+    return protected_copy(painting, model, replace(settings.attack, epsilon=epsilon, objective=name, seed=seed), tick)
+
+
+def protected_copy(painting: Painting, model: LatentDiffusion, attack: Settings, tick: Tick) -> Painting:
+    """The painting as an attack leaves it; ticks at every step."""
     for step in protection_steps(painting, model, attack):
         tick()
         last = step

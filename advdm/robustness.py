@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageFilter
 
-from advdm.evaluation import Tick, noise_error, with_noise
+from advdm.evaluation import Tick, noise_error, protected_copy, with_noise
 from advdm.judge import shared_judge, style_distance
 from advdm.mimicry import (
     MimicrySettings,
@@ -24,7 +24,7 @@ from advdm.mimicry import (
 )
 from advdm.model import LatentDiffusion
 from advdm.paintings import Levels, Painting
-from advdm.protection import PROMPT, Settings, protection_steps
+from advdm.protection import PROMPT, Settings
 from advdm.sheets import picture
 from advdm.tables import ORIGINAL, RANDOM, Summary, csv_table, markdown_table, number_of, summarise, written
 
@@ -133,13 +133,12 @@ def ticks(model: LatentDiffusion, attack: Settings, mimicry: MimicrySettings | N
 
 def make_copies(painting: Painting, model: LatentDiffusion, attack: Settings, tick: Tick) -> dict[str, Painting]:
     """The painting itself, with random noise, protected, and robustly protected: all with the attack's epsilon."""
-    copies = {ORIGINAL: painting, RANDOM: replace(painting, levels=with_noise(painting, attack.epsilon, attack.seed))}
-    for name, robust in ((PROTECTED, False), (ROBUST, True)):
-        for step in protection_steps(painting, model, replace(attack, robust=robust)):
-            tick()
-            last = step
-        copies[name] = replace(painting, levels=last.protected().levels)
-    return copies
+    return {
+        ORIGINAL: painting,
+        RANDOM: replace(painting, levels=with_noise(painting, attack.epsilon, attack.seed)),
+        PROTECTED: protected_copy(painting, model, replace(attack, robust=False), tick),
+        ROBUST: protected_copy(painting, model, replace(attack, robust=True), tick),
+    }
 
 
 def noise_errors(
