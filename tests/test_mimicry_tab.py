@@ -209,8 +209,8 @@ class TestWords:
     def test_time_is_told_beforehand_once_it_is_known(self, tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tab, "PACE", tab.Pace())
         assert tab.cost(200, TWO_PROMPTS, 2) == "200 steps, 12 pictures."
-        monkeypatch.setattr(tab, "PACE", tab.Pace(0.1, 1.0))
-        assert tab.cost(200, TWO_PROMPTS, 2) == "200 steps, 12 pictures, about 32 s."
+        monkeypatch.setattr(tab, "PACE", tab.Pace(0.1, 1.0, 4.0))
+        assert tab.cost(200, TWO_PROMPTS, 2) == "200 steps, 12 pictures, about 36 s."
 
     def test_long_curves_are_thinned(self, tab: ModuleType) -> None:
         curve = tab.curve_of([(0.1, 0.2)] * 1000)

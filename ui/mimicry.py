@@ -55,10 +55,11 @@ leave.
 
 @dataclass
 class Pace:
-    """Seconds of one step of both imitators and of one picture, as the last run measured them here."""
+    """Seconds of one step of both imitators, of one picture, and up to the first step, as the last run took them."""
 
     step: float | None = None
     picture: float | None = None
+    beginning: float = 0
 
 
 PACE = Pace()
@@ -119,7 +120,7 @@ def show_mimicry(
                 line = "Stopping." if stop.exists() else progress_line(moment, settings)
                 yield Shown(line, strong(moment.doubt), *galleries(moment.pictures), curve_of(moment.losses))
         done = len(moment.losses)
-        _, learned_in = learning[-1]
+        (_, PACE.beginning), (_, learned_in) = learning[0], learning[-1]
         PACE.picture = (seconds - learned_in) / sum(map(len, moment.pictures))
         downloads = (gr.update(value=path, interactive=True) for path in moment.words)
         used = replace(settings, inversion=replace(settings.inversion, steps=done))
@@ -211,7 +212,7 @@ def cost(steps: float, prompts: str | None, count: float) -> str:
         return f"{work}: up to {seconds} s of your daily GPU time.{limit}"
     if PACE.step is None or PACE.picture is None:
         return f"{work}."
-    return f"{work}, {in_words(PACE.step * steps + PACE.picture * pictures)}."
+    return f"{work}, {in_words(PACE.beginning + PACE.step * steps + PACE.picture * pictures)}."
 
 
 def progress_line(moment: Moment, settings: MimicrySettings) -> str:
