@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import gradio as gr
 import spaces
@@ -10,7 +9,7 @@ import spaces
 from advdm import read_painting
 from advdm.robustness import PROTECTED, UNTOUCHED, left, noise_errors, treatments
 from advdm.tables import ORIGINAL, markdown_table
-from ui.shared import FILES_SECONDS, LANE, MODEL, QUIET, WAITING, WATCHED, give_back_memory, said
+from ui.shared import FILES_SECONDS, LANE, MODEL, QUIET, WAITING, WATCHED, give_back_memory, idle, said
 
 HEADINGS = ("After", "What is left of the difference", "Noise error of the original", "of the protected copy")
 SECONDS = 45
@@ -52,11 +51,6 @@ def show_robustness(original: list[str], protected: list[str]) -> Iterator[tuple
     finally:
         give_back_memory()
     yield summary(errors), table(errors)
-
-
-def idle() -> tuple[Any, Any]:
-    """Start button on, Stop off."""
-    return gr.update(interactive=True), gr.update(interactive=False)
 
 
 def table(errors: Errors) -> str:

@@ -146,6 +146,11 @@ def press_stop(request: gr.Request) -> tuple[str, Any]:
 def finish(request: gr.Request) -> tuple[Any, Any]:
     """After a run: start button on, Stop off."""
     stop_flag(request).unlink(missing_ok=True)
+    return idle()
+
+
+def idle() -> tuple[Any, Any]:
+    """While nothing runs: start button on, Stop off."""
     return gr.update(interactive=True), gr.update(interactive=False)
 
 
