@@ -1,5 +1,6 @@
 """AdvDM: protect a painting from diffusion-model mimicry (Liang et al., ICML 2023)."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,11 @@ __all__ = [
     "protection_steps",
     "read_painting",
 ]
+if os.path.exists("/sys/kernel/mm/transparent_hugepage"):
+    # Large tensors in huge pages: a tenth of a large model's time (benchmarks/README.md). torch reads it but once, at
+    # its first tensor.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 _MODULES = ("errors", "paintings", "metrics", "protection", "model")
 
 

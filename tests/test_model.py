@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -142,3 +145,19 @@ def test_models_that_want_more_than_a_prompt_are_refused(config):
     pipeline.unet.register_to_config(**config)
     with pytest.raises(ModelError, match=r"^odd does not go by text alone.*\.$"):
         LatentDiffusion(pipeline, "odd")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no huge pages on this system")
+def test_large_tensors_lie_in_huge_pages():
+    program = """
+import advdm.model, torch
+tensor, inside = torch.zeros(16 * 2**20), False
+for line in open("/proc/self/smaps"):
+    if not line[0].isupper():
+        low, high = (int(end, 16) for end in line.split()[0].split("-"))
+        inside = low <= tensor.data_ptr() < high
+    elif inside and line.startswith("VmFlags:"):
+        print("huge" if "hg" in line.split() else "small")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "huge\n"
