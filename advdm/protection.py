@@ -139,22 +139,22 @@ def protection_steps(
     for number in range(1, settings.steps + 1):
         view = random_view(height, width, model.size, model.factor, generator)
         original, moved = view.crop(levels), view.crop(perturbation)
-        pixels = original.float().div_(LEVELS).add_(moved)
+        pixels = torch.add(moved, original, alpha=1 / LEVELS)
         look = partial(pixel_gradient, pixels, view, model, embedding, settings, generator, aim)
         with model.enough_memory():
             loss, gradient = finite_gradient(model, generator, look)
         trail = accumulate(view.crop(mean_gradient), gradient)
         pixels.add_(torch.sign(trail, out=gradient), alpha=settings.stride / LEVELS).clamp_(0, 1)
-        # The gradient has served; its memory takes the original pixels, for paintings may be very large.
-        pixels.sub_(gradient.copy_(original).div_(LEVELS))
-        moved.copy_(pixels.clamp_(-settings.epsilon / LEVELS, settings.epsilon / LEVELS))
+        # The gradient has served; its memory takes the original levels, for paintings may be very large.
+        torch.sub(pixels, gradient.copy_(original), alpha=1 / LEVELS, out=moved)
+        moved.clamp_(-settings.epsilon / LEVELS, settings.epsilon / LEVELS)
         yield Step(number, loss, painting, perturbation)
 
 
 def accumulate(trail: Tensor, gradient: Tensor) -> Tensor:
     """Add a gradient to the running mean in place; all count alike, for each is brought to a mean size of one first."""
     size = torch.linalg.vector_norm(gradient, 1) / gradient.numel()
-    return trail.mul_(MOMENTUM).add_(gradient.div_(size.clamp(min=torch.finfo(torch.float32).tiny)))
+    return trail.mul_(MOMENTUM).add_(gradient, alpha=1 / max(size.item(), torch.finfo(torch.float32).tiny))
 
 
 @torch.enable_grad()

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from advdm.resizing import resize
+
 LEVELS = 255
 """8-bit levels between black and white: the one place where they become the [0, 1] of the model."""
 SMALLEST_SQUARE = 0.5
@@ -49,15 +51,6 @@ class View:
         pixels = F.avg_pool2d(pixels, shrink, ceil_mode=True) if shrink > 1 else pixels
         seen = resize(pixels, self.target)
         return seen.flip(-1) if self.mirrored else seen
-
-
-def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) pixels in [0, 1] to (N, C, *size); antialiased bicubic, clamped, differentiable."""
-    device = pixels.device
-    # torch has no way back through this on Apple's "mps".
-    pixels = pixels.cpu() if device.type == "mps" else pixels
-    resized = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp(0, 1).to(device)
 
 
 def whole_view(height: int, width: int, size: int, factor: int) -> View:

@@ -1,13 +1,14 @@
 """The figures that a person feels, each as that person gets it: fresh processes, files read and written.
 
-    python -m benchmarks.figures                           # all, about a quarter of an hour on two cores
+    python -m benchmarks.figures                           # all, about twenty minutes on two cores
     python -m benchmarks.figures --only attack mimicry start
     python -m benchmarks.figures --only folder --steps 25 100 --paintings 20
 
 attack: a painting of 500 px at default settings. mimicry: the pair of an original and its copy, pictures included.
-sample: one picture by atelier, in this process.
+sample: one picture by atelier, in this process. Of these three the medians of several times, and how long they would
+have taken if the machine had done matrix products at 146 GFLOP/s, going by what it did just before each time.
 start: from the start of `python app.py` to the first answer of its page. folder: paintings one process each, against
-all of them in one folder run. Each table names what the machine reached in a matrix product in the same run.
+all of them in one folder run. Each table names what the machine reached before all of it.
 """
 
 import argparse
@@ -19,17 +20,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from advdm.mimicry import MimicrySettings
 from advdm.model import load_model
 from advdm.tables import markdown_table, number_of
 from benchmarks.load import running_app
-from benchmarks.speed import RESULTS, ceilings
+from benchmarks.speed import PRODUCT, RESULTS, ceilings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PAINTING = EXAMPLES / "harvest.webp"
 """606 x 500 px."""
+REFERENCE = 146
+"""GFLOP/s of a matrix product on the machine that the project's aims in seconds were set for."""
 Lines = list[list[str]]
 """What was measured, its seconds, and what is to be said about them."""
 
@@ -48,25 +52,44 @@ def seconds_in(report: Path) -> float:
     return seconds
 
 
+def scaled(name: str, run: Callable[[], tuple[float, str]], repeats: int) -> list[str]:
+    """A line of the table: medians over `repeats` of what `run` returns in seconds, with its last remark."""
+    seconds, at_reference = [], []
+    for _ in range(repeats):
+        rate = ceilings()[PRODUCT]
+        taken, remark = run()
+        seconds.append(taken)
+        at_reference.append(taken * rate / REFERENCE)
+    spread = f"median of {repeats}, from {min(seconds):.2f} to {max(seconds):.2f} s"
+    scale = f"scaled to {REFERENCE} GFLOP/s: {statistics.median(at_reference):.2f} s"
+    return [name, f"{statistics.median(seconds):.2f}", "; ".join(filter(None, (spread, scale, remark)))]
+
+
 def attack(folder: Path, options: argparse.Namespace) -> Lines:
-    lines = []
-    for steps, samples in ((100, 1), (25, 1), (100, 4)):
+    def run(*choice: object) -> tuple[float, str]:
         report = folder / "attack.json"
-        wall = advdm(
-            *("protect", PAINTING, "-o", folder / "protected.png", "--report", report),
-            *("--steps", steps, "--samples", samples),
+        wall = advdm("protect", PAINTING, "-o", folder / "protected.png", "--report", report, *choice)
+        return seconds_in(report), f"{wall:.1f} s with the start of the process"
+
+    return [
+        scaled(
+            f"attack, 606 x 500 px, {steps} steps, {number_of(samples, 'sample')}",
+            partial(run, "--steps", steps, "--samples", samples),
+            options.repeats,
         )
-        work = f"attack, 606 x 500 px, {steps} steps, {number_of(samples, 'sample')}"
-        lines.append([work, f"{seconds_in(report):.1f}", f"{wall:.1f} s with the start of the process"])
-    return lines
+        for steps, samples in ((100, 1), (25, 1), (100, 4))
+    ]
 
 
 def mimicry(folder: Path, options: argparse.Namespace) -> Lines:
     copy = folder / "copy.png"
     advdm("protect", PAINTING, "-o", copy)
-    wall = advdm("mimic", PAINTING, copy, "-o", folder / "mimicry")
-    note = f"{wall:.1f} s with the start of the process and the files"
-    return [["mimicry pair, default settings", f"{seconds_in(folder / 'mimicry' / 'report.json'):.1f}", note]]
+
+    def run() -> tuple[float, str]:
+        wall = advdm("mimic", PAINTING, copy, "-o", folder / "mimicry")
+        return seconds_in(folder / "mimicry" / "report.json"), f"{wall:.1f} s with the start and the files"
+
+    return [scaled("mimicry pair, default settings", run, options.repeats)]
 
 
 def sample(folder: Path, options: argparse.Namespace) -> Lines:
@@ -74,13 +97,14 @@ def sample(folder: Path, options: argparse.Namespace) -> Lines:
     model = load_model("atelier", "cpu")
     embedding = model.embed("a painting")
     settings = MimicrySettings()
-    seconds = []
-    for seed in range(9):
+
+    def run() -> tuple[float, str]:
         begin = time.perf_counter()
-        model.generate(embedding, [seed], steps=settings.sampling_steps, guidance=settings.guidance)
-        seconds.append(time.perf_counter() - begin)
-    note = f"median of {len(seconds)}, from {min(seconds):.2f} to {max(seconds):.2f} s"
-    return [[f"a sample, {settings.sampling_steps} steps", f"{statistics.median(seconds):.2f}", note]]
+        model.generate(embedding, [0], steps=settings.sampling_steps, guidance=settings.guidance)
+        return time.perf_counter() - begin, ""
+
+    run()  # the first one takes longer
+    return [scaled(f"a sample, {settings.sampling_steps} steps", run, 9)]
 
 
 def start(folder: Path, options: argparse.Namespace) -> Lines:
@@ -130,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for figures_NAME.md of each figure")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
+    parser.add_argument("--repeats", type=int, default=5, help="of attack and mimicry")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--steps", type=int, nargs="+", default=[25, 100], help="of the folder run")
     parser.add_argument("--paintings", type=int, default=20)

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from advdm.judge import BATCH, Judge, root_gram
-from advdm.views import resize
+from advdm.resizing import resize
 from training.pictures import read_credits
 
 SIZE = 128

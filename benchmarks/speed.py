@@ -41,6 +41,7 @@ BASELINE, FRUGAL = "as published", "as published, recomputing"
 PAINTING = 500
 """Side of the painting in pixels, in the cases of atelier."""
 RESULTS = Path(__file__).parent / "results"
+PRODUCT = "matrix product, 2048 cubed"
 ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
@@ -249,7 +250,7 @@ def ceilings() -> dict[str, float]:
     matrix = torch.randn(2048, 2048)
     maps, kernel = torch.randn(4, 320, 64, 64), torch.randn(320, 320, 3, 3)
     work = {
-        "matrix product, 2048 cubed": (lambda: matrix @ matrix, 2 * 2048**3),
+        PRODUCT: (lambda: matrix @ matrix, 2 * 2048**3),
         "convolution, 4 x 320 x 64 x 64, 3 x 3": (
             lambda: torch.nn.functional.conv2d(maps, kernel, padding=1),
             2 * 4 * 64 * 64 * 320 * 320 * 9,
