@@ -24,7 +24,7 @@ from advdm.errors import ModelError, SettingsError
 from advdm.files import atomic_path, clean, shown
 from advdm.model import LatentDiffusion, Posterior
 from advdm.paintings import Painting
-from advdm.precision import finite_gradient
+from advdm.precision import finite, finite_gradient
 from advdm.settings import whole, within
 from advdm.views import square_view
 
@@ -179,13 +179,19 @@ def encode_views(model: LatentDiffusion, paintings: Sequence[Painting], seed: in
     """Posteriors of random square crops, half of them mirrored, taken in turn from the paintings: at least VIEWS, and
     one of each painting."""
     generator = torch.Generator().manual_seed(seed)
-    posteriors = []
+    moments = []
     for i in range(max(VIEWS, len(paintings))):
         painting = paintings[i % len(paintings)]
         width, height = painting.size
-        view = square_view(height, width, model.size, generator)
-        posteriors.append(model.encode(view.see(painting.levels, model.device)))
-    return Posterior(torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors]))
+        pixels = square_view(height, width, model.size, generator).see(painting.levels, model.device)
+        moments.append(finite(model, partial(_moments, model, pixels)))
+    return Posterior(*torch.cat(moments, 1))
+
+
+def _moments(model: LatentDiffusion, pixels: Tensor) -> Tensor:
+    """Mean and standard deviation of the posterior of (N, 3, H, W) pixels, (2, N, C, h, w)."""
+    posterior = model.encode(pixels)
+    return torch.stack((posterior.mean, posterior.std))
 
 
 def initial_vectors(model: LatentDiffusion, settings: InversionSettings) -> Tensor:

@@ -212,10 +212,13 @@ class LatentDiffusion:
         """Raise ModelError, in a sentence, where the block asks for more memory than the device has."""
         try:
             yield
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            elsewhere = "" if self.device.type == "cpu" else ", or choose ADVDM_DEVICE=cpu"
             raise ModelError(
-                f"The device has too little memory for the model '{self.title}'; close other programs, use "
-                "fewer or smaller pictures, or choose ADVDM_DEVICE=cpu."
+                f"The device has too little memory for the model '{self.title}'; close other programs, or use "
+                f"fewer or smaller pictures{elsewhere}."
             ) from error
 
     @contextmanager
@@ -269,6 +272,11 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
     if pipeline.tokenizer.model_max_length > pipeline.text_encoder.config.max_position_embeddings:
         raise ModelError(_why_not(name, source))
     return LatentDiffusion(pipeline, name, device)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """torch has an error of its own for it on a card only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def choose_device(device: str | None = None) -> str:

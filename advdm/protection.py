@@ -122,9 +122,10 @@ def protect(
 def protection_steps(
     painting: Painting, model: LatentDiffusion, settings: Settings, target: Painting | None = None
 ) -> Iterator[Step]:
-    """The attack, one `Step` at a time: perturbation += stride * sign(mean gradient), projected on epsilon and [0, 1].
+    """The attack, one `Step` at a time: perturbation += stride * sign(running mean of gradients).
 
-    target, for the objectives that have one, is a picture of any size; None is a pattern. Raises SettingsError.
+    Projected onto at most epsilon a pixel, and onto pixels in [0, 1]. target, for the objectives that have one, is a
+    picture of any size; None is a pattern. Raises SettingsError.
     """
     settings.check_target(target)
     aim = target_latents(target_levels(painting, target), model) if settings.objective in TARGETED else None
@@ -139,15 +140,15 @@ def protection_steps(
     for number in range(1, settings.steps + 1):
         view = random_view(height, width, model.size, model.factor, generator)
         original, moved = view.crop(levels), view.crop(perturbation)
-        pixels = torch.add(moved, original, alpha=1 / LEVELS)
-        look = partial(pixel_gradient, pixels, view, model, embedding, settings, generator, aim)
         with model.enough_memory():
+            pixels = torch.add(moved, original, alpha=1 / LEVELS)
+            look = partial(pixel_gradient, pixels, view, model, embedding, settings, generator, aim)
             loss, gradient = finite_gradient(model, generator, look)
-        trail = accumulate(view.crop(mean_gradient), gradient)
-        pixels.add_(torch.sign(trail, out=gradient), alpha=settings.stride / LEVELS).clamp_(0, 1)
-        # The gradient has served; its memory takes the original levels, for paintings may be very large.
-        torch.sub(pixels, gradient.copy_(original), alpha=1 / LEVELS, out=moved)
-        moved.clamp_(-settings.epsilon / LEVELS, settings.epsilon / LEVELS)
+            trail = accumulate(view.crop(mean_gradient), gradient)
+            pixels.add_(torch.sign(trail, out=gradient), alpha=settings.stride / LEVELS).clamp_(0, 1)
+            # The gradient has served; its memory takes the original levels, for paintings may be very large.
+            torch.sub(pixels, gradient.copy_(original), alpha=1 / LEVELS, out=moved)
+            moved.clamp_(-settings.epsilon / LEVELS, settings.epsilon / LEVELS)
         yield Step(number, loss, painting, perturbation)
 
 

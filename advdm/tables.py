@@ -117,7 +117,8 @@ def remarks(table: Table) -> list[str]:
     ]
     if counted < cells:
         found.append(
-            f"Imitation counts {counted} cells: in the others the original itself taught the imitator nothing."
+            f"Imitation counts {number_of(counted, 'cell')}: in the others the original itself taught the imitator "
+            "nothing."
         )
     for metric, words in (
         ("style_distance", "style distances of all cells, which no single one can rule, imitation is"),

@@ -5,8 +5,8 @@
     python -m benchmarks.figures --only folder --steps 25 100 --paintings 20
 
 attack: a painting of 500 px at default settings. mimicry: the pair of an original and its copy, pictures included.
-sample: one picture by atelier, in this process. Of these three the medians of several times, and how long they would
-have taken if the machine had done matrix products at 146 GFLOP/s, going by what it did just before each time.
+sample: one picture by atelier, in this process. Of these three the medians of several times, also scaled to a machine
+whose matrix product runs at 146 GFLOP/s, by what this one did just before each time.
 start: from the start of `python app.py` to the first answer of its page. folder: paintings one process each, against
 all of them in one folder run. Each table names what the machine reached before all of it.
 """
@@ -38,7 +38,7 @@ Lines = list[list[str]]
 """What was measured, its seconds, and what is to be said about them."""
 
 
-def advdm(*arguments: object) -> float:
+def run_advdm(*arguments: object) -> float:
     """Seconds of one process `python -m advdm ...`, its start included."""
     command = [sys.executable, "-m", "advdm", *map(str, arguments)]
     start = time.perf_counter()
@@ -52,30 +52,38 @@ def seconds_in(report: Path) -> float:
     return seconds
 
 
-def scaled(name: str, run: Callable[[], tuple[float, str]], repeats: int) -> list[str]:
-    """A line of the table: medians over `repeats` of what `run` returns in seconds, with its last remark."""
-    seconds, at_reference = [], []
+def scaled(name: str, run: Callable[[], tuple[float, ...]], repeats: int, after: str = "") -> list[str]:
+    """A line of the table: medians over `repeats` of the seconds that `run` returns.
+
+    Scaled by the matrix product just before each time, as if all of it went as that does; much does not. Where `run`
+    returns a second number, it stands last with the words `after`.
+    """
+    taken, at_reference = [], []
     for _ in range(repeats):
         rate = ceilings()[PRODUCT]
-        taken, remark = run()
-        seconds.append(taken)
-        at_reference.append(taken * rate / REFERENCE)
-    spread = f"median of {repeats}, from {min(seconds):.2f} to {max(seconds):.2f} s"
-    scale = f"scaled to {REFERENCE} GFLOP/s: {statistics.median(at_reference):.2f} s"
-    return [name, f"{statistics.median(seconds):.2f}", "; ".join(filter(None, (spread, scale, remark)))]
+        taken.append(run())
+        at_reference.append(taken[-1][0] * rate / REFERENCE)
+    seconds, *walls = (list(column) for column in zip(*taken, strict=True))
+    notes = [
+        f"median of {repeats}, from {min(seconds):.2f} to {max(seconds):.2f} s",
+        f"scaled to {REFERENCE} GFLOP/s: {statistics.median(at_reference):.2f} s",
+        *(f"{statistics.median(wall):.1f} s {after}" for wall in walls),
+    ]
+    return [name, f"{statistics.median(seconds):.2f}", "; ".join(notes)]
 
 
 def attack(folder: Path, options: argparse.Namespace) -> Lines:
-    def run(*choice: object) -> tuple[float, str]:
+    def run(*choice: object) -> tuple[float, float]:
         report = folder / "attack.json"
-        wall = advdm("protect", PAINTING, "-o", folder / "protected.png", "--report", report, *choice)
-        return seconds_in(report), f"{wall:.1f} s with the start of the process"
+        wall = run_advdm("protect", PAINTING, "-o", folder / "protected.png", "--report", report, *choice)
+        return seconds_in(report), wall
 
     return [
         scaled(
             f"attack, 606 x 500 px, {steps} steps, {number_of(samples, 'sample')}",
             partial(run, "--steps", steps, "--samples", samples),
             options.repeats,
+            "with the start of the process",
         )
         for steps, samples in ((100, 1), (25, 1), (100, 4))
     ]
@@ -83,13 +91,13 @@ def attack(folder: Path, options: argparse.Namespace) -> Lines:
 
 def mimicry(folder: Path, options: argparse.Namespace) -> Lines:
     copy = folder / "copy.png"
-    advdm("protect", PAINTING, "-o", copy)
+    run_advdm("protect", PAINTING, "-o", copy)
 
-    def run() -> tuple[float, str]:
-        wall = advdm("mimic", PAINTING, copy, "-o", folder / "mimicry")
-        return seconds_in(folder / "mimicry" / "report.json"), f"{wall:.1f} s with the start and the files"
+    def run() -> tuple[float, float]:
+        wall = run_advdm("mimic", PAINTING, copy, "-o", folder / "mimicry")
+        return seconds_in(folder / "mimicry" / "report.json"), wall
 
-    return [scaled("mimicry pair, default settings", run, options.repeats)]
+    return [scaled("mimicry pair, default settings", run, options.repeats, "with the start of the process and files")]
 
 
 def sample(folder: Path, options: argparse.Namespace) -> Lines:
@@ -98,10 +106,10 @@ def sample(folder: Path, options: argparse.Namespace) -> Lines:
     embedding = model.embed("a painting")
     settings = MimicrySettings()
 
-    def run() -> tuple[float, str]:
+    def run() -> tuple[float]:
         begin = time.perf_counter()
         model.generate(embedding, [0], steps=settings.sampling_steps, guidance=settings.guidance)
-        return time.perf_counter() - begin, ""
+        return (time.perf_counter() - begin,)
 
     run()  # the first one takes longer
     return [scaled(f"a sample, {settings.sampling_steps} steps", run, 9)]
@@ -126,10 +134,10 @@ def folder_run(folder: Path, options: argparse.Namespace) -> Lines:
     paintings, lines = sorted(portfolio.iterdir()), []
     for steps in options.steps:
         alone = [
-            advdm("protect", path, "-o", folder / f"alone{steps}" / f"{path.stem}_protected.png", "--steps", steps)
+            run_advdm("protect", path, "-o", folder / f"alone{steps}" / f"{path.stem}_protected.png", "--steps", steps)
             for path in paintings
         ]
-        together = advdm("protect", portfolio, "-o", folder / f"together{steps}", "--steps", steps)
+        together = run_advdm("protect", portfolio, "-o", folder / f"together{steps}", "--steps", steps)
         same = all(
             path.read_bytes() == (folder / f"together{steps}" / path.name).read_bytes()
             for path in (folder / f"alone{steps}").iterdir()

@@ -1,7 +1,8 @@
 import os
 
-# Before anything imports a hub client or gradio: the suite is offline.
+# Before anything imports a hub client or gradio: the suite is offline, and finds no model that was fetched before.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = os.devnull
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import numpy as np

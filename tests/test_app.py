@@ -71,19 +71,26 @@ def run(tab: ModuleType, file: str | None, epsilon: float = 8, steps: float = 3,
 class TestWords:
     @pytest.mark.parametrize("strength, epsilon", [("Subtle", 4), ("Balanced", 8), ("Strong", 16), (None, 7)])
     def test_strength(self, tab: ModuleType, strength: str | None, epsilon: int) -> None:
-        assert tab.describe(epsilon, 25, 1)[0] == strength
+        assert tab.describe(epsilon, 25, 1, "advdm")[0] == strength
 
     @pytest.mark.parametrize("effort, numbers", [("Quick", (25, 1)), ("Thorough", (100, 4)), (None, (25, 4))])
     def test_effort(self, tab: ModuleType, effort: str | None, numbers: tuple[int, int]) -> None:
-        assert tab.describe(8, *numbers)[1]["value"] == effort
+        assert tab.describe(8, *numbers, "advdm")[1]["value"] == effort
 
     def test_time_is_told_beforehand_once_it_is_known(self, tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tab, "PACE", tab.Pace())
-        assert tab.cost(25, 1) == "25 steps."
-        monkeypatch.setattr(tab, "PACE", tab.Pace(0.1, 2.0))
-        assert tab.cost(100, 4) == "100 steps, about 52 s."
-        monkeypatch.setattr(tab, "PACE", tab.Pace(10.0, 2.0))
-        assert tab.cost(25, 1) == "25 steps, about 8 min."
+        monkeypatch.setattr(tab, "PACES", {"advdm": tab.Pace(0.1, 2.0), "mist": tab.Pace(10.0, 2.0)})
+        assert tab.cost(25, 1, "textural") == "25 steps.", "not by the pace of another objective"
+        assert tab.cost(100, 4, "advdm") == "100 steps, about 52 s."
+        assert tab.cost(25, 1, "mist") == "25 steps, about 8 min."
+
+    def test_a_run_sets_the_pace_of_its_objective(
+        self, tab: ModuleType, file: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tab, "PACES", {})
+        monkeypatch.setattr(tab, "pace", lambda moments: 0.5)
+        run(tab, file, objective="textural")
+        assert list(tab.PACES) == ["textural"]
+        assert tab.PACES["textural"].one_pass == 0.25
 
 
 class TestHandler:

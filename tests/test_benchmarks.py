@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from advdm import convolution
 from advdm.model import LatentDiffusion
 from advdm.protection import Settings, protect
-from benchmarks import choices, speed
+from benchmarks import choices, figures, speed
 from benchmarks.objectives import attacked, fitting_steps
 from benchmarks.readme import README, RESULTS, filled
 from benchmarks.speed import ATTENTION, BASELINE, FRUGAL, Case, as_published, cases, comparisons
@@ -81,6 +81,14 @@ def test_a_stop_on_the_way_is_the_attack_of_that_length(tiny, painting):
 
 def test_equal_time():
     assert fitting_steps({"advdm": 90.0, "mist": 100.0, "sds": 30.0}, 100) == {"advdm": 100, "mist": 90, "sds": 300}
+
+
+def test_scaled_takes_each_time_by_the_rate_before_it(monkeypatch):
+    rates, times = iter((73.0, 146.0, 292.0)), iter(((2.0, 5.0), (4.0, 9.0), (3.0, 6.0)))
+    monkeypatch.setattr(figures, "ceilings", lambda: {figures.PRODUCT: next(rates)})
+    name, seconds, note = figures.scaled("work", lambda: next(times), 3, "in all")
+    assert (name, seconds) == ("work", "3.00")
+    assert note == "median of 3, from 2.00 to 4.00 s; scaled to 146 GFLOP/s: 4.00 s; 6.0 s in all"
 
 
 def test_tables_come_into_their_places(tmp_path):

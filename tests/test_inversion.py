@@ -20,10 +20,18 @@ from advdm.inversion import (
     invert,
     load_word,
 )
-from advdm.mimicry import MimicrySettings, imitate, imitate_unseen, imitation, mimicry_steps, reference
+from advdm.mimicry import (
+    REFERENCE_SEED,
+    MimicrySettings,
+    imitate,
+    imitate_unseen,
+    imitation,
+    mimicry_steps,
+    reference,
+)
 from advdm.model import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.views import View
+from advdm.views import View, square_view
 from tests.tiny import tiny_pipeline
 
 SETTINGS = InversionSettings(steps=3, vectors=2, batch=2)
@@ -207,6 +215,7 @@ def test_half_precision_paints_and_measures_what_does_not_fit_in_it(painting):
     assert model.repaint(torch.rand(1, 3, 64, 64), embedding, [0], steps=2).isfinite().all()
     assert model.reconstruct(torch.rand(1, 3, 64, 64)).isfinite().all()
     assert np.isfinite(noise_error(painting, model))
+    assert learn(model, [[painting]]).words[0].vectors.isfinite().all()
     assert model.dtype == model.unet.dtype == torch.float16
 
 
@@ -260,6 +269,10 @@ def test_imitations_repeat_and_follow_the_word(tiny):
 def test_reference_is_the_painting_as_the_model_paints_it(tiny, painting):
     views = reference(tiny, [painting])
     assert views.shape == (8, 3, 64, 64)
+    generator = torch.Generator().manual_seed(REFERENCE_SEED)
+    for view in views:
+        seen = square_view(70, 90, 64, generator).see(painting.levels)
+        assert torch.equal(view, tiny.reconstruct(seen)[0])
 
 
 def test_repaint_stays_near_the_picture_at_low_strength(tiny):

@@ -81,6 +81,7 @@ class TestHandler:
     def test_result(self, whole_run: list[Any]) -> None:
         *_, last = whole_run
         assert last.progress.startswith("Done after 4 steps, in about ")
+        assert last.progress.endswith(": harvest.webp.")
         captions = ["a painting, seed 3", "a boat, seed 3"]
         for gallery in (last.from_original, last.from_protected, last.never_saw):
             assert [caption for _, caption in gallery] == captions

@@ -209,16 +209,34 @@ def test_what_ran_out_of_memory_is_let_go_before_the_next_try(tiny, painting, mo
 
 def test_out_of_memory_for_good_says_what_to_do(tiny, painting, monkeypatch):
     fail_first(10, monkeypatch)
-    with pytest.raises(ModelError, match="ADVDM_DEVICE=cpu"):
+    with pytest.raises(ModelError, match="close other programs, or use fewer or smaller pictures"):
         protect(painting, tiny, steps=1, samples=3)
+    monkeypatch.setattr(tiny, "device", torch.device("cuda"))
+    with pytest.raises(ModelError, match="ADVDM_DEVICE=cpu"), tiny.enough_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
+def test_other_errors_are_not_taken_for_it(tiny):
+    with pytest.raises(RuntimeError, match="something else"), tiny.enough_memory():
+        raise RuntimeError("something else")
+
+
+def too_much():
+    """What torch says on a CPU."""
+    torch.empty(2**60, dtype=torch.int8)
+
+
+def too_much_for_a_card():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("fill", (too_much, too_much_for_a_card))
 @pytest.mark.parametrize("part", ("vae", "unet"))
-def test_out_of_memory_is_a_sentence_wherever_it_happens(tiny, painting, monkeypatch, part):
+def test_out_of_memory_is_a_sentence_wherever_it_happens(tiny, painting, monkeypatch, part, fill):
     """In the autoencoder too, where smaller chunks are no help; and for the imitator, who learns and paints."""
 
     def full(*arguments, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        fill()
 
     for method in ("forward", "encode") if part == "vae" else ("forward",):
         monkeypatch.setattr(getattr(tiny, part), method, full)

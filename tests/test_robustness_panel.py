@@ -24,10 +24,11 @@ def test_table_grows_to_a_line_for_each_treatment(panel: ModuleType) -> None:
     total = len(panel.treatments(panel.MODEL))
     assert len(shows) == total + 1
     statuses, tables = zip(*shows, strict=True)
-    assert statuses[0] == f"Treatment 1 of {total}."
+    assert statuses[0] == f"harvest.webp: treatment 1 of {total}."
     assert tables[0].count("\n| ") == 2  # and the rule
     assert tables[-1].count("\n| ") == total + 1
-    assert "survives" in statuses[-1] or "nothing" in statuses[-1]
+    assert statuses[-1].startswith("harvest.webp: ")
+    assert "leaves least" in statuses[-1] or "nothing" in statuses[-1]
 
 
 def test_what_it_says_whichever_way_it_falls(panel: ModuleType) -> None:
@@ -40,7 +41,7 @@ def test_what_it_says_whichever_way_it_falls(panel: ModuleType) -> None:
     assert "| untouched | 100 %, all of it | 0.200 | 0.300 |" in text
     assert "| JPEG 95 | 90 %, nearly all | 0.200 | 0.290 |" in text
     assert "| purified | -5 %, nothing | 0.200 | 0.195 |" in text
-    assert panel.summary(errors) == "Least survives **purified**: -5 %, nothing."
+    assert panel.summary(errors) == "**purified** leaves least: -5 %, nothing."
     same = {name: {"original": 0.2, "protected": 0.2} for name in errors}
     assert "| purified | nothing to lose | 0.200 | 0.200 |" in panel.table(same)
     assert "nothing that could be left" in panel.summary(same)

@@ -13,6 +13,7 @@ import gradio as gr
 import pandas as pd
 
 from advdm import SettingsError
+from advdm.files import shown
 from advdm.inversion import InversionSettings
 from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
 from advdm.tables import number_of
@@ -125,7 +126,8 @@ def show_mimicry(
         downloads = (gr.update(value=path, interactive=True) for path in moment.words)
         used = replace(settings, inversion=replace(settings.inversion, steps=done))
         yield Shown(
-            f"{'Done' if moment.verdict else 'Stopped'} after {number_of(done, 'step')}, in {in_words(seconds)}.",
+            f"{'Done' if moment.verdict else 'Stopped'} after {number_of(done, 'step')}, in {in_words(seconds)}: "
+            f"{named(original)}.",
             finding(moment.verdict, done, moment.doubt),
             *galleries(moment.pictures),
             curve_of(moment.losses),
@@ -156,9 +158,9 @@ def mimic(
     """
     pictures: list[list[Picture]] = [[], [], []]
     report: dict[str, Any] | None = None
-    for shown in show_mimicry(original, protected, steps, vectors, prompts, count, seed, request):
-        if shown.report not in (None, gr.skip()):
-            pictures, report = [shown.from_original, shown.from_protected, shown.never_saw["value"]], shown.report
+    for page in show_mimicry(original, protected, steps, vectors, prompts, count, seed, request):
+        if page.report not in (None, gr.skip()):
+            pictures, report = [page.from_original, page.from_protected, page.never_saw["value"]], page.report
         yield *pictures, report  # each time, so that a client who leaves is noticed
     sent = {path for side in pictures for path, _ in side}
     for folder in {Path(path).parent for path in sent}:
@@ -240,6 +242,12 @@ def finding(verdict: Verdict | None, steps: int, doubt: str) -> str:
         place = "" if verdict.imitation is None or score is None else f"**{score:.0f}** of 100, "
         lines.append(f"- {side}: {place}style distance to the painting {distance:.3f}.")
     return "\n".join(lines)
+
+
+def named(originals: Sequence[str]) -> str:
+    """Whom the findings are about, for other pictures may have been chosen meanwhile."""
+    first, *others = map(shown, originals)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def strong(sentence: str) -> str:
@@ -339,8 +347,8 @@ def build_mimicry_tab(pair: gr.State) -> None:
     gr.on(None, cost, numbers_in, price, **QUIET)  # at the start, and when a number changes
     take.click(use_pair, pair, [original, protected, progress], **QUIET)
     changes = [event for side in (original, protected) for event in (side.change, side.delete)]
-    shown = [progress, welcome, results, *left]
-    look = gr.on(changes, new_pair, [original, protected], shown, trigger_mode="always_last", **WATCHED)
+    cleared = [progress, welcome, results, *left]
+    look = gr.on(changes, new_pair, [original, protected], cleared, trigger_mode="always_last", **WATCHED)
     look.failure(lambda: NOT_TAKEN, None, progress, **QUIET)
     inputs = [original, protected, steps, vectors, prompts, count, seed]
     outputs = [progress, verdict, from_original, from_protected, never_saw, curve, *words, report, welcome, results]

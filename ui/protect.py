@@ -70,13 +70,14 @@ LIMITS = """
 
 @dataclass
 class Pace:
-    """Seconds of one pass of one picture through the model, as the last run measured them here, and of all the rest."""
+    """Seconds of one pass of one picture through the model, and of all the rest, as the last run took them here."""
 
-    one_pass: float | None = None
-    rest: float = 0
+    one_pass: float
+    rest: float
 
 
-PACE = Pace()
+PACES: dict[str, Pace] = {}
+"""By objective: some never go through the denoiser, or not back."""
 
 
 def passes(steps: float, samples: float) -> float:
@@ -228,8 +229,7 @@ def show_protection(
                 yield Shown(progress_line(moment, settings, seconds), slider=slider, curve=curve_of(moment.losses))
         done = len(moment.losses)
         if a_step := pace(steps_done):
-            PACE.one_pass = a_step / passes(1, settings.samples)
-            PACE.rest = seconds - a_step * done
+            PACES[settings.objective] = Pace(a_step / passes(1, settings.samples), seconds - a_step * done)
         protected = read_painting(moment.protected)
         end = "Done" if done == settings.steps else "Stopped"
         yield Shown(
@@ -293,23 +293,24 @@ def settings_from(
     return Settings(*numbers, str(objective), as_whole(seed or 0), bool(robust))
 
 
-def describe(epsilon: float, steps: float, samples: float) -> tuple[str | None, Any]:
+def describe(epsilon: float, steps: float, samples: float, objective: str) -> tuple[str | None, Any]:
     """The words that stand for the numbers, None where there is none, and what the effort costs."""
-    return word_for(epsilon, STRENGTHS), gr.update(value=word_for((steps, samples), EFFORTS), info=cost(steps, samples))
+    effort = gr.update(value=word_for((steps, samples), EFFORTS), info=cost(steps, samples, objective))
+    return word_for(epsilon, STRENGTHS), effort
 
 
 def word_for(value: object, words: dict[str, Any]) -> str | None:
     return next((word for word, meaning in words.items() if meaning == value), None)
 
 
-def cost(steps: float, samples: float) -> str:
+def cost(steps: float, samples: float, objective: str) -> str:
     """The steps, and how long they take where that is known."""
     work = number_of(int(steps), "step")
     if ON_ZERO and zero_seconds(steps, samples) > ANONYMOUS_SECONDS:
         return f"{work}: sign in to Hugging Face first, without an account they are too many here."
-    if PACE.one_pass is None:
+    if (known := PACES.get(objective)) is None:
         return f"{work}."
-    return f"{work}, {in_words(PACE.one_pass * passes(steps, samples) + PACE.rest)}."
+    return f"{work}, {in_words(known.one_pass * passes(steps, samples) + known.rest)}."
 
 
 def new_painting(painting: str | None) -> tuple[str, Any, Any, Any]:
@@ -367,10 +368,10 @@ def model_note(name: str) -> str:
     """Which model the protection is computed on, and what that means."""
     if name == "atelier":
         return (
-            "**Computed on atelier**, the small model that comes with this app. It guards against atelier and shows "
-            "the principle; to guard against Stable Diffusion, start the app with `ADVDM_MODEL=sd15`."
+            "**Computed on atelier**, the small model that comes with this app. It is made against atelier and shows "
+            "the principle; against Stable Diffusion, start the app with `ADVDM_MODEL=sd15`."
         )
-    return f"**Computed on {name}**: it guards best against imitators that use this model or a close relative."
+    return f"**Computed on {name}**: it is made against imitators that use this model or a close relative."
 
 
 def build_protect_tab() -> gr.State:
@@ -452,7 +453,7 @@ def build_protect_tab() -> gr.State:
     strength.input(lambda word: STRENGTHS[word], strength, epsilon, **QUIET)
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
     objective.input(lambda name: gr.update(info=MEANINGS[name]), objective, objective, **QUIET)
-    gr.on(None, describe, numbers_in, [strength, effort], **QUIET)  # at the start, and when a number changes
+    gr.on(None, describe, [*numbers_in, objective], [strength, effort], **QUIET)  # at the start, and at each change
     look = painting.change(new_painting, painting, [status, protected, welcome, results], **WATCHED)
     look.failure(lambda: NOT_TAKEN, None, status, **QUIET)
     inputs = [painting, *numbers_in, step_size, objective, seed, robust]
@@ -460,7 +461,9 @@ def build_protect_tab() -> gr.State:
     run = start.click(shared.begin, None, [status, start, stop], **QUIET).then(
         show_protection, inputs, outputs, show_progress_on=status, api_visibility="private", **LANE
     )
-    run.success(shared.finish, None, [start, stop], **QUIET).then(describe, numbers_in, [strength, effort], **QUIET)
+    run.success(shared.finish, None, [start, stop], **QUIET).then(
+        describe, [*numbers_in, objective], [strength, effort], **QUIET
+    )
     run.failure(shared.fail, None, [status, start, stop], **QUIET)
     stop.click(shared.press_stop, None, [status, stop], **QUIET)
     gr.on([], protect, inputs, [protected, report], **LANE)

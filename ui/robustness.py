@@ -7,6 +7,7 @@ import gradio as gr
 import spaces
 
 from advdm import read_painting
+from advdm.files import shown
 from advdm.robustness import PROTECTED, UNTOUCHED, left, noise_errors, treatments
 from advdm.tables import ORIGINAL, markdown_table
 from ui.shared import FILES_SECONDS, LANE, MODEL, QUIET, WAITING, WATCHED, give_back_memory, idle, said
@@ -42,15 +43,15 @@ def show_robustness(original: list[str], protected: list[str]) -> Iterator[tuple
     """How far it is, in the end what was found, and the table as it grows; of several pairs the first."""
     if not original or not protected:
         raise gr.Error("Choose an original and its protected copy.", print_exception=False)
-    total = len(treatments(MODEL))
+    name, total = shown(original[0]), len(treatments(MODEL))  # named, for others may have been chosen meanwhile
     yield "Measuring.", ""
     try:
         with closing(measure(original[0], protected[0])) as tables:
             for errors in tables:
-                yield f"Treatment {len(errors)} of {total}.", table(errors)
+                yield f"{name}: treatment {len(errors)} of {total}.", table(errors)
     finally:
         give_back_memory()
-    yield summary(errors), table(errors)
+    yield f"{name}: {summary(errors)}", table(errors)
 
 
 def table(errors: Errors) -> str:
@@ -70,15 +71,15 @@ def share_in_words(share: float) -> str:
 
 
 def summary(errors: Errors) -> str:
-    """One sentence on the whole table, whichever way it falls."""
+    """The end of a sentence on the whole table, whichever way it falls."""
     treated = [name for name in errors if name != UNTOUCHED]
     shares = {name: share for name in treated if (share := left(errors, name, PROTECTED)) is not None}
     if not shares:
         return (
-            "The copy's noise error hardly differs from that of the original, so there is nothing that could be left."
+            "the copy's noise error hardly differs from that of the original, so there is nothing that could be left."
         )
     weakest = min(shares, key=lambda name: shares[name])
-    return f"Least survives **{weakest}**: {shares[weakest]:.0f} %, {share_in_words(shares[weakest])}."
+    return f"**{weakest}** leaves least: {shares[weakest]:.0f} %, {share_in_words(shares[weakest])}."
 
 
 def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> list[gr.Markdown]:

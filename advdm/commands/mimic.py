@@ -133,7 +133,7 @@ def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
             raise AdvDMError(f"There is no picture in {shown(path)}.")
     if len(originals) != len(copies):
         raise AdvDMError(
-            f"There are {len(originals)} originals and {len(copies)} protected copies; each needs its own, or the "
+            f"Originals: {len(originals)}, protected copies: {len(copies)}. Each original needs its own copy, or the "
             "comparison is not fair."
         )
     planned = plan_targets(originals, protected if os.path.isdir(protected) else None)
@@ -220,12 +220,13 @@ def nearness(judge: Judge, wanted: Tensor, pictures: dict[str, Tensor]) -> Repor
 def write_mimicry(
     output: Path, pictures: dict[str, Tensor], words: Sequence[Word], report: Report, settings: MimicrySettings
 ) -> None:
-    """Pictures, sheet, words and report, which appear in the folder together."""
+    """Pictures, sheet, words and at last the report, in place of those of an earlier run."""
     from advdm.sheets import picture, sheet, strip
 
     columns = [prompt.replace("{}", "*") for prompt in settings.prompts for _ in settings.seeds]
     again = (output / "report.json").exists()
-    with arriving(output) as folder:
+    old = [path for path in output.iterdir() if PAINTED.fullmatch(path.name)] if again else []
+    with arriving(output, old) as folder:
         for side, made in pictures.items():
             for number, one in enumerate(made, 1):
                 picture(one).save(folder / f"{side}_{number:02}.png")
@@ -234,19 +235,22 @@ def write_mimicry(
         for side, word in zip(("original", "protected"), words, strict=True):
             word.save(folder / f"{side}.safetensors")
         write_report(folder / "report.json", report)
-        for old in output.iterdir() if again else ():  # an earlier run may have painted more
-            if PAINTED.fullmatch(old.name):
-                old.unlink()
 
 
 @contextmanager
-def arriving(output: Path) -> Iterator[Path]:
-    """A temporary folder whose files move into `output` if the block ends well, and go with it if it does not."""
+def arriving(output: Path, old: Sequence[Path]) -> Iterator[Path]:
+    """A temporary folder whose files move into `output` if the block ends well, and go with it if it does not.
+
+    What is `old` there and not replaced by one of them is deleted then.
+    """
     make_folder(output)
     try:
         with TemporaryDirectory(prefix=".", dir=output) as folder:
             yield Path(folder)
-            for path in sorted(Path(folder).iterdir()):
+            files = sorted(Path(folder).iterdir(), key=lambda path: path.name == "report.json")
+            for path in files:
                 os.replace(path, output / path.name)
+        for path in {*old} - {output / path.name for path in files}:
+            path.unlink()
     except OSError as error:
         raise AdvDMError(f"The folder {shown(output)} cannot be written to: {reason(error)}.") from error
