@@ -252,8 +252,8 @@ class TestSpace:
 
     def test_longer_runs_say_so_first(self, tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tab, "ON_ZERO", True)
-        assert "without an account they are too many" in tab.cost(500, 4)
-        assert "account" not in tab.cost(100, 4)
+        assert "without an account they are too many" in tab.cost(500, 4, "advdm")
+        assert "account" not in tab.cost(100, 4, "advdm")
 
     def test_nothing_is_kept_beyond_the_hour(self) -> None:
         assert sum(app_server.app().demo.delete_cache) <= 3600
