@@ -21,14 +21,14 @@ SIZES = (
 )
 
 
-@pytest.mark.parametrize(("large", "small"), SIZES)
-def test_the_gradient_is_that_of_torch(large, small):
+@pytest.mark.parametrize(("before", "after"), SIZES)
+def test_the_gradient_is_that_of_torch(before, after):
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand((2, 3, *large), generator=generator).round().requires_grad_()  # overshoots, and is clamped
-    pull = torch.randn((2, 3, *small), generator=generator)
-    resized = F.interpolate(pixels, small, mode="bicubic", antialias=True, align_corners=False)
+    pixels = torch.rand((2, 3, *before), generator=generator).round().requires_grad_()  # overshoots, and is clamped
+    pull = torch.randn((2, 3, *after), generator=generator)
+    resized = F.interpolate(pixels, after, mode="bicubic", antialias=True, align_corners=False)
     wanted = torch.autograd.grad((resized.clamp(0, 1) * pull).sum(), pixels)[0]
-    seen = resize(pixels, small)
+    seen = resize(pixels, after)
     gradient = torch.autograd.grad((seen * pull).sum(), pixels)[0]
     assert torch.equal(seen, resized.clamp(0, 1))
     torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))

@@ -450,10 +450,11 @@ def build_protect_tab() -> gr.State:
 
     examples.select(pick_example, None, painting, **QUIET)
     numbers_in = [epsilon, steps, samples]
+    described, words = [*numbers_in, objective], [strength, effort]
     strength.input(lambda word: STRENGTHS[word], strength, epsilon, **QUIET)
     effort.input(lambda word: EFFORTS[word], effort, [steps, samples], **QUIET)
     objective.input(lambda name: gr.update(info=MEANINGS[name]), objective, objective, **QUIET)
-    gr.on(None, describe, [*numbers_in, objective], [strength, effort], **QUIET)  # at the start, and at each change
+    gr.on(None, describe, described, words, **QUIET)  # at the start, and at each change
     look = painting.change(new_painting, painting, [status, protected, welcome, results], **WATCHED)
     look.failure(lambda: NOT_TAKEN, None, status, **QUIET)
     inputs = [painting, *numbers_in, step_size, objective, seed, robust]
@@ -461,9 +462,7 @@ def build_protect_tab() -> gr.State:
     run = start.click(shared.begin, None, [status, start, stop], **QUIET).then(
         show_protection, inputs, outputs, show_progress_on=status, api_visibility="private", **LANE
     )
-    run.success(shared.finish, None, [start, stop], **QUIET).then(
-        describe, [*numbers_in, objective], [strength, effort], **QUIET
-    )
+    run.success(shared.finish, None, [start, stop], **QUIET).then(describe, described, words, **QUIET)
     run.failure(shared.fail, None, [status, start, stop], **QUIET)
     stop.click(shared.press_stop, None, [status, stop], **QUIET)
     gr.on([], protect, inputs, [protected, report], **LANE)
