@@ -15,7 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from advdm.convolution import multiply_large_kernels
+from advdm.cpu import choose_library
 from advdm.errors import ModelError
 from advdm.files import clean, shown
 from advdm.precision import finite
@@ -83,9 +83,9 @@ class LatentDiffusion:
         self.dtype: torch.dtype = self.unet.dtype
         for module in (self.vae, self.unet, self.text_encoder):
             module.requires_grad_(False).eval()
+            if self.device.type == "cpu":
+                choose_library(module)
         self.vae.to(memory_format=torch.channels_last)  # the faster one, see benchmarks/README.md
-        if self.device.type == "cpu":
-            multiply_large_kernels(self.unet)
         self.prediction_type: str = self.pipeline.scheduler.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):
             raise ModelError(

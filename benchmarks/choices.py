@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from advdm.convolution import multiply_large_kernels
+from advdm.cpu import choose_library
 from advdm.inversion import InversionSettings, invert
 from advdm.mimicry import PROMPTS
 from advdm.model import LatentDiffusion
 from advdm.tables import markdown_table
-from benchmarks.speed import PAINTING, RESULTS, Case, convolve_plainly, new_model, new_painting, ours, peak, settle
+from benchmarks.speed import PAINTING, RESULTS, Case, leave_to_torch, new_model, new_painting, ours, peak, settle
 
 Choice = Callable[[LatentDiffusion], AbstractContextManager[object]]
 AS_IS = "as it is"
@@ -67,11 +67,12 @@ def bfloat16(model: LatentDiffusion) -> Iterator[None]:
 
 
 @contextmanager
-def plain_kernels(model: LatentDiffusion) -> Iterator[None]:
-    """Every convolution by torch's own, also those of large kernels over small pictures."""
-    convolve_plainly(model.unet)
+def torchs_libraries(model: LatentDiffusion) -> Iterator[None]:
+    """Every convolution by oneDNN and every linear layer by MKL, as torch has it."""
+    leave_to_torch(model)
     yield
-    multiply_large_kernels(model.unet)
+    for module in (model.vae, model.unet, model.text_encoder):
+        choose_library(module)
 
 
 @contextmanager
@@ -103,7 +104,7 @@ CHOICES: dict[str, Choice] = {
     "denoiser channels_last": partial(memory_format, "unet", torch.channels_last),
     "autoencoder contiguous": partial(memory_format, "vae", torch.contiguous_format),
     "denoiser in bfloat16": bfloat16,
-    "large kernels by oneDNN": plain_kernels,
+    "libraries as torch has them": torchs_libraries,
     "denoiser checkpointed": checkpointed,
     "1 sample at a time": partial(at_once, 1),
     "2 samples at a time": partial(at_once, 2),

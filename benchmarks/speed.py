@@ -25,7 +25,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from advdm.model import LatentDiffusion, load_model
@@ -99,10 +99,11 @@ def new_painting(side: int) -> Painting:
     return Painting(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8))
 
 
-def convolve_plainly(module: nn.Module) -> None:
-    """Undo what `multiply_large_kernels` did."""
-    for part in module.modules():
-        part.__dict__.pop("forward", None)
+def leave_to_torch(model: LatentDiffusion) -> None:
+    """Undo what `choose_library` did."""
+    for module in (model.vae, model.unet, model.text_encoder):
+        for part in module.modules():
+            part.__dict__.pop("forward", None)
 
 
 def ours(model: LatentDiffusion, case: Case) -> Callable[[], object]:
@@ -121,7 +122,7 @@ def as_published(model: LatentDiffusion, case: Case) -> Callable[[], object]:
     prompt once and not three times, fused attention, and no activations computed twice to save memory: FRUGAL does
     that as well.
     """
-    convolve_plainly(model.unet)
+    leave_to_torch(model)
     model.unet.requires_grad_(True)
     if case.objective == FRUGAL:
         model.unet.enable_gradient_checkpointing()
