@@ -15,7 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from advdm.cpu import choose_library
+from advdm.cpu import quicken
 from advdm.errors import ModelError
 from advdm.files import clean, shown
 from advdm.precision import finite
@@ -84,7 +84,7 @@ class LatentDiffusion:
         for module in (self.vae, self.unet, self.text_encoder):
             module.requires_grad_(False).eval()
             if self.device.type == "cpu":
-                choose_library(module)
+                quicken(module)
         self.vae.to(memory_format=torch.channels_last)  # the faster one, see benchmarks/README.md
         self.prediction_type: str = self.pipeline.scheduler.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from advdm.cpu import choose_library
+from advdm.cpu import quicken
 from advdm.inversion import InversionSettings, invert
 from advdm.mimicry import PROMPTS
 from advdm.model import LatentDiffusion
@@ -72,7 +72,7 @@ def torchs_libraries(model: LatentDiffusion) -> Iterator[None]:
     leave_to_torch(model)
     yield
     for module in (model.vae, model.unet, model.text_encoder):
-        choose_library(module)
+        quicken(module)
 
 
 @contextmanager

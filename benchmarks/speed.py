@@ -100,7 +100,7 @@ def new_painting(side: int) -> Painting:
 
 
 def leave_to_torch(model: LatentDiffusion) -> None:
-    """Undo what `choose_library` did."""
+    """Undo what `quicken` did."""
     for module in (model.vae, model.unet, model.text_encoder):
         for part in module.modules():
             part.__dict__.pop("forward", None)

@@ -17,7 +17,7 @@ from tests.tiny import tiny_pipeline
 @pytest.mark.parametrize("name", (BASELINE, FRUGAL))
 def test_baseline_trains_the_denoiser_and_nothing_else(name, monkeypatch):
     """As in Mist, whose autoencoder and text encoder are frozen: a baseline must not be slower than it was."""
-    monkeypatch.setattr(cpu, "LARGE", 1)
+    monkeypatch.setattr(cpu, "PART", 1)
     model = LatentDiffusion(tiny_pipeline(), "tiny")
     sign = as_published(model, Case("tiny", 64, 64, name, 2, 1))()
     assert sign.shape == (1, 3, 64, 64) and sign.abs().max() == 1
