@@ -55,7 +55,7 @@ CSS = """
 LAUNCH: dict[str, Any] = {
     "theme": THEME,
     "css": CSS,
-    "max_file_size": "50mb",
+    "max_file_size": "160mb",  # as many pixels as are admitted, not compressed
     "footer_links": ["api", "gradio", "settings"],
     "run_history": False,
     "enable_monitoring": False,

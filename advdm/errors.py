@@ -1,8 +1,8 @@
-"""What AdvDM refuses, and why: every message is one sentence for the person who asked."""
+"""What AdvDM refuses, and why: every message is for the person who asked."""
 
 
 class AdvDMError(Exception):
-    """Anything AdvDM refuses, in one sentence for the person who asked."""
+    """Anything AdvDM refuses, on one line, for the person who asked."""
 
 
 class PaintingError(AdvDMError):

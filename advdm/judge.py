@@ -59,7 +59,7 @@ BATCH = 16
 
 
 class Judge:
-    """The network behind the two descriptions. Pictures are (N, 3, H, W) float32 in [0, 1], judged on the CPU."""
+    """The network behind all that is judged. Pictures are (N, 3, H, W) float32 in [0, 1], judged on the CPU."""
 
     def __init__(self) -> None:
         self.network = load_network().requires_grad_(False)

@@ -113,7 +113,10 @@ def protect(
     robust: bool = False,
     target: Painting | None = None,
 ) -> Protected:
-    """Protect a painting against one model; the same arguments give the same bytes. Raises SettingsError."""
+    """Protect a painting against one model; on one machine's CPU the same arguments give the same bytes.
+
+    Raises SettingsError.
+    """
     settings = Settings(epsilon, steps, samples, step_size, objective, seed, robust)
     *_, last = protection_steps(painting, model, settings, target)
     return last.protected()

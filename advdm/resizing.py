@@ -1,7 +1,7 @@
 """The antialiased bicubic resize that trainers use, as Pillow does it, with a quick way back for gradients."""
 
 import math
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class _Resize(torch.autograd.Function):
         return back, None
 
 
-@cache
+@lru_cache(maxsize=64)  # a painting seen whole comes again and again, a random square hardly ever
 def _sums(source: int, target: int) -> Tensor:
     """Along one side, the sums of the kernel over the source's pixels at each of the target's: (target,)."""
     scale = source / target

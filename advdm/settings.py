@@ -1,6 +1,5 @@
 """Checks that every settings class shares."""
 
-import math
 from numbers import Integral
 
 from advdm.errors import SettingsError
@@ -8,7 +7,7 @@ from advdm.errors import SettingsError
 
 def within(name: str, value: float, low: float, high: float) -> None:
     """Raise SettingsError unless value is a finite number in [low, high]."""
-    if not (math.isfinite(value) and low <= value <= high):
+    if not low <= value <= high:  # nor is NaN
         raise SettingsError(f"{name.capitalize()} must lie between {low:,} and {high:,}, not {value:,}.")
 
 

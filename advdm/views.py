@@ -14,7 +14,7 @@ from torch import Tensor
 from advdm.resizing import resize
 
 LEVELS = 255
-"""8-bit levels between black and white: the one place where they become the [0, 1] of the model."""
+"""8-bit levels between black and white."""
 SMALLEST_SQUARE = 0.5
 """Random squares are at least this share of the painting's short side."""
 MOST_SHRINK = 32

@@ -80,8 +80,8 @@ class TestWords:
     def test_time_is_told_beforehand_once_it_is_known(self, tab: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tab, "PACES", {"advdm": tab.Pace(0.1, 2.0), "mist": tab.Pace(10.0, 2.0)})
         assert tab.cost(25, 1, "textural") == "25 steps.", "not by the pace of another objective"
-        assert tab.cost(100, 4, "advdm") == "100 steps, about 52 s."
-        assert tab.cost(25, 1, "mist") == "25 steps, about 8 min."
+        assert tab.cost(100, 4, "advdm") == "100 steps, about 62 s."
+        assert tab.cost(25, 1, "mist") == "25 steps, about 13 min."
 
     def test_a_run_sets_the_pace_of_its_objective(
         self, tab: ModuleType, file: str, monkeypatch: pytest.MonkeyPatch
@@ -245,7 +245,7 @@ class TestSpace:
     def test_a_large_painting_gets_longer_but_is_never_refused_for_it(self, tab: ModuleType, tmp_path: Path) -> None:
         large = tmp_path / "large.png"
         Image.new("L", (8000, 6000)).save(large)
-        asked = [[tab.gpu_seconds(f, Settings(steps=n), "", "") for f in (HARVEST, large)] for n in (25, 320, 500)]
+        asked = [[tab.gpu_seconds(f, Settings(steps=n), "", "") for f in (HARVEST, large)] for n in (25, 250, 500)]
         assert asked[0][0] + 20 < asked[0][1] < tab.ANONYMOUS_SECONDS
         assert asked[1][0] < asked[1][1] == tab.ANONYMOUS_SECONDS
         assert asked[2][0] == asked[2][1] > tab.ANONYMOUS_SECONDS  # `cost` has said so
@@ -408,7 +408,7 @@ class TestStrangers:
         assert answer["output"]["error"] == "late.webp cannot be found."
 
     def test_too_large_an_upload(self) -> None:
-        large = {"files": ("a.png", bytes(50 * 2**20 + 1))}
+        large = {"files": ("a.png", bytes(160 * 2**20 + 1))}
         answer = WEB.post(f"{app_server.url()}gradio_api/upload", files=large)
         assert answer.status_code == 413
         assert "exceeded maximum allowed size" in answer.text

@@ -291,6 +291,7 @@ def test_a_model_of_damaged_weights_is_one_sentence(painting):
         {"step_size": 0.0},
         {"step_size": float("inf")},
         {"seed": -1},
+        {"seed": 10**400},
         {"objective": "glaze"},
     ),
 )

@@ -157,6 +157,20 @@ def test_from_files_to_tables(few, capsys):
     assert all(float(row["noise_error"]) > 0 and row["noise_error_count"] == "2" for row in table)
 
 
+def test_what_was_measured_before_an_end_is_kept(few, monkeypatch):
+    paint("DIR/a.png", seed=1), paint("DIR/b.png", seed=2)
+    whole = robustness
+
+    def measure(painting, *others):
+        if painting.name == "b":
+            raise KeyboardInterrupt
+        return whole(painting, *others)
+
+    monkeypatch.setattr("advdm.robustness.robustness", measure)
+    assert run("robustness", "DIR", "-o", "out", "--steps", 1, "--skip-mimicry") == 130
+    assert "of 1 painting on tiny" in Path("out/robustness.md").read_text()
+
+
 def test_without_mimicry_and_again(few, monkeypatch):
     paint("DIR/a.png")
     monkeypatch.setattr("advdm.robustness.imitations", lambda *_: pytest.fail("an imitator learned"))

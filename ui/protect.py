@@ -50,6 +50,8 @@ SMOOTHING = 10
 """Steps that each point of the loss curve averages."""
 AMPLIFIED = 10
 """How many times the change is enlarged to be seen."""
+ENCODING = 2
+"""Passes through the denoiser that take as long as one through the encoder: 1.5 of Stable Diffusion, 3 of atelier."""
 PASS_SECONDS, MEGAPIXEL_SECONDS = 0.08, 0.5
 """Generous guesses for ZeroGPU: one pass of one picture through Stable Diffusion, and what a large painting adds."""
 EXAMPLES = [str(path) for path in sorted(Path(__file__).parents[1].glob("examples/*.webp"))]
@@ -80,9 +82,12 @@ PACES: dict[str, Pace] = {}
 """By objective: some never go through the denoiser, or not back."""
 
 
-def passes(steps: float, samples: float) -> float:
-    """How often a picture goes through the model: in each step once to encode it, and once for each sample."""
-    return steps * (1 + samples)
+def passes(steps: float, samples: float, objective: str) -> float:
+    """How often a picture goes through the denoiser and back: in each step once for each sample.
+
+    And ENCODING times more, as long as it takes through the encoder, which is all that textural asks.
+    """
+    return steps * (ENCODING + (0 if objective == "textural" else samples))
 
 
 def gpu_seconds(painting: str, settings: Settings, folder: str, stop: str) -> int:
@@ -92,12 +97,12 @@ def gpu_seconds(painting: str, settings: Settings, folder: str, stop: str) -> in
     """
     with Image.open(painting) as image:
         megapixels = image.width * image.height / 1e6
-    seconds = zero_seconds(settings.steps, settings.samples)
+    seconds = zero_seconds(settings.steps, settings.samples, settings.objective)
     return max(seconds, min(seconds + round(MEGAPIXEL_SECONDS * megapixels), ANONYMOUS_SECONDS))
 
 
-def zero_seconds(steps: float, samples: float) -> int:
-    return FILES_SECONDS + round(PASS_SECONDS * passes(steps, samples))
+def zero_seconds(steps: float, samples: float, objective: str) -> int:
+    return FILES_SECONDS + round(PASS_SECONDS * passes(steps, samples, objective))
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,9 @@ def show_protection(
                 yield Shown(progress_line(moment, settings, seconds), slider=slider, curve=curve_of(moment.losses))
         done = len(moment.losses)
         if a_step := pace(steps_done):
-            PACES[settings.objective] = Pace(a_step / passes(1, settings.samples), seconds - a_step * done)
+            PACES[settings.objective] = Pace(
+                a_step / passes(1, settings.samples, settings.objective), seconds - a_step * done
+            )
         protected = read_painting(moment.protected)
         end = "Done" if done == settings.steps else "Stopped"
         yield Shown(
@@ -263,7 +270,7 @@ def protect(
     painting: PNG, JPEG, WebP, TIFF or BMP. epsilon: largest change of any channel of any pixel, in 8-bit levels.
     steps: sign-gradient steps. samples: Monte-Carlo samples averaged in each step. step_size: in 8-bit levels, 0 for
     an eighth of epsilon. objective: what the attack pushes on. seed: the same seed and settings give the same file.
-    robust: against JPEG, resizing and a slight blur as well.
+    robust: each step looks through JPEG, resizing or a slight blur.
     The report holds the settings as used, seconds, max_change (8-bit levels), psnr (dB), ssim and perceptual (distance,
     0 for equal pictures).
     """
@@ -306,11 +313,11 @@ def word_for(value: object, words: dict[str, Any]) -> str | None:
 def cost(steps: float, samples: float, objective: str) -> str:
     """The steps, and how long they take where that is known."""
     work = number_of(int(steps), "step")
-    if ON_ZERO and zero_seconds(steps, samples) > ANONYMOUS_SECONDS:
+    if ON_ZERO and zero_seconds(steps, samples, objective) > ANONYMOUS_SECONDS:
         return f"{work}: sign in to Hugging Face first, without an account they are too many here."
     if (known := PACES.get(objective)) is None:
         return f"{work}."
-    return f"{work}, {in_words(known.one_pass * passes(steps, samples) + known.rest)}."
+    return f"{work}, {in_words(known.one_pass * passes(steps, samples, objective) + known.rest)}."
 
 
 def new_painting(painting: str | None) -> tuple[str, Any, Any, Any]:
@@ -413,7 +420,9 @@ def build_protect_tab() -> gr.State:
                 step_size = gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0)
                 objective = gr.Dropdown(list(OBJECTIVES), label="Objective", info=MEANINGS["advdm"])
                 seed = gr.Number(0, label="Seed", minimum=0)
-                robust = gr.Checkbox(label="Robust", info="Against JPEG, resizing and a slight blur as well.")
+                robust = gr.Checkbox(
+                    label="Robust", info="Attack through JPEG, resizing and blur; gained little in our tests."
+                )
         with gr.Column(scale=3, min_width=320):
             with gr.Column() as welcome:
                 gr.Markdown(f"{WELCOME}\n{model_note(MODEL.title)}")
@@ -440,7 +449,7 @@ def build_protect_tab() -> gr.State:
                     curve = gr.LinePlot(
                         x="step",
                         y="loss",
-                        label=f"What the attack drives up, mean of up to {SMOOTHING} steps; of advdm, the noise error",
+                        label=f"What the attack raises (for advdm, the noise error), {SMOOTHING}-step mean",
                         height=260,
                         buttons=[],
                     )

@@ -17,8 +17,8 @@ SECONDS = 45
 """Guess for ZeroGPU: two pictures after nine treatments on Stable Diffusion."""
 
 ABOUT = f"""Platforms and imitators change a picture before a model learns from it. This does the same to both pictures
-above (of several pairs, the first), and measures how wrong **{MODEL.title}** then still is about each: the higher the
-noise error, the harder the picture is to learn. It trains nobody; `python -m advdm robustness` does that as well."""
+above (of several pairs, the first), and measures how wrong **{MODEL.title}** still is about each. That noise error is
+what the attack raises, not yet what an imitator learns: `python -m advdm robustness` trains imitators as well."""
 
 Errors = dict[str, dict[str, float]]
 
@@ -59,7 +59,7 @@ def table(errors: Errors) -> str:
     lines = []
     for name, row in errors.items():
         share = left(errors, name, PROTECTED)
-        kept = "nothing to lose" if share is None else f"{share:.0f} %, {share_in_words(share)}"
+        kept = "no difference to begin with" if share is None else f"{share:.0f} %, {share_in_words(share)}"
         lines.append([name, kept, f"{row[ORIGINAL]:.3f}", f"{row[PROTECTED]:.3f}"])
     return markdown_table(HEADINGS, lines)
 

@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
 
 
 def robustness(options: argparse.Namespace) -> int:
-    """Protect, treat and measure every painting; then write the tables."""
+    """Protect, treat and measure every painting; after each, write the tables of all so far."""
     from advdm.mimicry import check_prompts
     from advdm.model import choose_device, load_model
     from advdm.paintings import find_paintings, read_painting
@@ -61,20 +61,20 @@ def robustness(options: argparse.Namespace) -> int:
     model = load_model(options.model, device)
     if mimicry:
         check_prompts(model, mimicry)
+    used = {"attack": asdict(attack), "mimicry": mimicry and asdict(mimicry)}
     rows = []
     total = ticks(model, attack, mimicry) * len(sources)
     with tqdm(total=total, unit=" steps", leave=False, dynamic_ncols=True, disable=None) as bar:
         for source in sources:
             bar.set_description(shown(source))
             rows.append(measure(read_painting(source), model, attack, mimicry, bar.update))
-    table = tabulate(rows)
-    used = {"attack": asdict(attack), "mimicry": mimicry and asdict(mimicry)}
-    title = f"# What is left of the protection of {number_of(len(sources), 'painting')} on {model.title}"
-    text = f"{title}\n\n{markdown(table)}\nSettings: `{json.dumps(used)}`\n"
-    make_folder(options.output)
-    with atomic_path(options.output / "robustness.md") as path:
-        path.write_text(text, encoding="utf-8")
-    with atomic_path(options.output / "robustness.csv") as path:
-        path.write_text(comma_separated(table), encoding="utf-8")
+            table = tabulate(rows)
+            title = f"# What is left of the protection of {number_of(len(rows), 'painting')} on {model.title}"
+            text = f"{title}\n\n{markdown(table)}\nSettings: `{json.dumps(used)}`\n"
+            make_folder(options.output)
+            with atomic_path(options.output / "robustness.md") as path:
+                path.write_text(text, encoding="utf-8")
+            with atomic_path(options.output / "robustness.csv") as path:
+                path.write_text(comma_separated(table), encoding="utf-8")
     print(text, end="")
     return 0
