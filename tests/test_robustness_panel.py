@@ -43,7 +43,7 @@ def test_what_it_says_whichever_way_it_falls(panel: ModuleType) -> None:
     assert "| purified | -5 %, nothing | 0.200 | 0.195 |" in text
     assert panel.summary(errors) == "**purified** leaves least: -5 %, nothing."
     same = {name: {"original": 0.2, "protected": 0.2} for name in errors}
-    assert "| purified | nothing to lose | 0.200 | 0.200 |" in panel.table(same)
+    assert "| purified | no difference to begin with | 0.200 | 0.200 |" in panel.table(same)
     assert "nothing that could be left" in panel.summary(same)
 
 
