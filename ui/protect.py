@@ -51,7 +51,7 @@ SMOOTHING = 10
 AMPLIFIED = 10
 """How many times the change is enlarged to be seen."""
 ENCODING = 2
-"""Passes through the denoiser that take as long as one through the encoder: 1.5 of Stable Diffusion, 3 of atelier."""
+"""Passes through the denoiser that take as long as one through the encoder: 1.9 of Stable Diffusion, 4 of atelier."""
 PASS_SECONDS, MEGAPIXEL_SECONDS = 0.08, 0.5
 """Generous guesses for ZeroGPU: one pass of one picture through Stable Diffusion, and what a large painting adds."""
 EXAMPLES = [str(path) for path in sorted(Path(__file__).parents[1].glob("examples/*.webp"))]
