@@ -108,12 +108,12 @@ class TestHandler:
         assert files == ["original_learned_embeds.safetensors", "protected_learned_embeds.safetensors"]
 
     def test_stop_gives_what_was_learned(self, tab: ModuleType) -> None:
-        tab.owned(tab.shared.begin)(VISITOR)
+        tab.owned(tab.PLACE, tab.shared.begin)(VISITOR)
         shows = run(tab, steps=1000)
         next(shows), next(shows)
-        tab.owned(tab.shared.press_stop)(VISITOR)
+        tab.owned(tab.PLACE, tab.shared.press_stop)(VISITOR)
         *_, last = shows
-        tab.owned(tab.shared.finish)(VISITOR)
+        tab.owned(tab.PLACE, tab.shared.finish)(VISITOR)
         steps = last.report["inversion"]["steps"]
         assert last.progress.startswith(f"Stopped after {steps} steps")
         assert 1 <= steps < 1000
@@ -122,9 +122,9 @@ class TestHandler:
         assert load_word(last.protected_word["value"]).vectors.shape == (2, 16)
 
     def test_stop_while_waiting(self, tab: ModuleType) -> None:
-        tab.owned(tab.shared.press_stop)(VISITOR)
+        tab.owned(tab.PLACE, tab.shared.press_stop)(VISITOR)
         assert [show.progress for show in run(tab)] == ["Stopped before it began."]
-        tab.owned(tab.shared.finish)(VISITOR)
+        tab.owned(tab.PLACE, tab.shared.finish)(VISITOR)
 
     def test_stop_of_the_other_tab_is_not_for_this_one(self, tab: ModuleType) -> None:
         tab.shared.press_stop(VISITOR)

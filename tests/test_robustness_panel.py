@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 
 from tests import app_server
-from tests.test_mimicry_tab import BRIDGE, HARVEST
+from tests.test_mimicry_tab import BRIDGE, HARVEST, VISITOR
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def panel() -> ModuleType:
 
 
 def test_table_grows_to_a_line_for_each_treatment(panel: ModuleType) -> None:
-    first, *shows = panel.show_robustness([HARVEST], [BRIDGE])
+    first, *shows = panel.show_robustness([HARVEST], [BRIDGE], VISITOR)
     assert first == ("Measuring.", "")
     total = len(panel.treatments(panel.MODEL))
     assert len(shows) == total + 1
@@ -47,9 +47,23 @@ def test_what_it_says_whichever_way_it_falls(panel: ModuleType) -> None:
     assert "nothing that could be left" in panel.summary(same)
 
 
+def test_stop_ends_it_after_a_treatment_or_before_it_begins(panel: ModuleType) -> None:
+    stop, finish = (panel.owned(panel.PLACE, event) for event in (panel.shared.press_stop, panel.shared.finish))
+    shows = panel.show_robustness([HARVEST], [BRIDGE], VISITOR)
+    assert next(shows) == ("Measuring.", "")
+    stop(VISITOR)
+    status, table = next(shows)
+    assert status == "harvest.webp: stopped." and table.count("\n| ") == 2
+    assert list(shows) == []
+    assert list(panel.show_robustness([HARVEST], [BRIDGE], VISITOR)) == [("Stopped.", "")]
+    assert not panel.stop_flag(VISITOR).exists(), "what runs on the Protect tab goes on"
+    finish(VISITOR)
+    assert next(panel.show_robustness([HARVEST], [BRIDGE], VISITOR)) == ("Measuring.", "")
+
+
 def test_needs_a_pair(panel: ModuleType) -> None:
     with pytest.raises(gr.Error, match="Choose an original and its protected copy"):
-        next(panel.show_robustness([HARVEST], []))
+        next(panel.show_robustness([HARVEST], [], VISITOR))
 
 
 def test_duration_takes_what_measure_takes(panel: ModuleType) -> None:

@@ -2,11 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -32,12 +31,15 @@ from ui.shared import (
     as_whole,
     in_words,
     keep,
+    own,
+    owned,
     pace,
     run_folder,
     said,
     stop_flag,
 )
 
+PLACE = "mimicry"
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
 MOST_PROMPTS, LONGEST_PROMPT = 12, 200
@@ -95,7 +97,7 @@ def show_mimicry(
     """Train both imitators and show them: while they learn, while they paint, and what came of it, also if stopped."""
     if wrong := complaint(original, protected):
         raise gr.Error(wrong, print_exception=False)
-    stop = stop_flag(own(request))
+    stop = stop_flag(own(PLACE, request))
     if stop.exists():  # pressed while this run waited in the queue
         yield Shown("Stopped before it began.")
         return
@@ -274,20 +276,6 @@ def galleries(pictures: Sequence[list[Picture]]) -> tuple[list[Picture], list[Pi
     return original, protected, gr.update(value=baseline, visible=bool(baseline))
 
 
-def own(request: gr.Request) -> Any:
-    """The visitor as this tab knows them, so that Stop does not stop what runs for them on the other tab."""
-    return SimpleNamespace(session_hash=f"mimicry {request.session_hash}")
-
-
-def owned(function: Callable[[Any], Any]) -> Callable[[gr.Request], Any]:
-    """An event of `ui.shared`, for this tab."""
-
-    def call(request: gr.Request) -> Any:
-        return function(own(request))
-
-    return call
-
-
 def use_pair(pair: tuple[str, str] | None) -> tuple[Any, Any, str]:
     """The painting that was last protected, its copy, and the progress line, which also says that there is none."""
     if pair is None or not all(map(os.path.exists, pair)):
@@ -352,12 +340,12 @@ def build_mimicry_tab(pair: gr.State) -> None:
     look.failure(lambda: NOT_TAKEN, None, progress, **QUIET)
     inputs = [original, protected, steps, vectors, prompts, count, seed]
     outputs = [progress, verdict, from_original, from_protected, never_saw, curve, *words, report, welcome, results]
-    run = start.click(owned(shared.begin), None, [progress, start, stop], **QUIET).then(
+    run = start.click(owned(PLACE, shared.begin), None, [progress, start, stop], **QUIET).then(
         show_mimicry, inputs, outputs, show_progress_on=progress, api_visibility="private", **LANE
     )
-    run.success(owned(shared.finish), None, [start, stop], **QUIET).then(cost, numbers_in, price, **QUIET)
-    run.failure(owned(shared.fail), None, [progress, start, stop], **QUIET)
-    stop.click(owned(shared.press_stop), None, [progress, stop], **QUIET)
+    run.success(owned(PLACE, shared.finish), None, [start, stop], **QUIET).then(cost, numbers_in, price, **QUIET)
+    run.failure(owned(PLACE, shared.fail), None, [progress, start, stop], **QUIET)
+    stop.click(owned(PLACE, shared.press_stop), None, [progress, stop], **QUIET)
     gr.on([], mimic, inputs, [from_original, from_protected, never_saw, report], **LANE)
 
 

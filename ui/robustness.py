@@ -10,9 +10,11 @@ from advdm import read_painting
 from advdm.files import shown
 from advdm.robustness import PROTECTED, UNTOUCHED, left, noise_errors, treatments
 from advdm.tables import ORIGINAL, markdown_table
-from ui.shared import FILES_SECONDS, LANE, MODEL, QUIET, WAITING, WATCHED, give_back_memory, idle, said
+from ui import shared
+from ui.shared import FILES_SECONDS, LANE, MODEL, QUIET, WATCHED, give_back_memory, own, owned, said, stop_flag
 
 HEADINGS = ("After", "What is left of the difference", "Noise error of the original", "of the protected copy")
+PLACE = "robustness"
 SECONDS = 45
 """Guess for ZeroGPU: two pictures after nine treatments on Stable Diffusion."""
 
@@ -39,15 +41,22 @@ def measure(original: str, protected: str) -> Iterator[Errors]:
             yield errors
 
 
-def show_robustness(original: list[str], protected: list[str]) -> Iterator[tuple[str, str]]:
+def show_robustness(original: list[str], protected: list[str], request: gr.Request) -> Iterator[tuple[str, str]]:
     """How far it is, in the end what was found, and the table as it grows; of several pairs the first."""
     if not original or not protected:
         raise gr.Error("Choose an original and its protected copy.", print_exception=False)
+    stop = stop_flag(own(PLACE, request))
+    if stop.exists():  # pressed while this run waited in the queue
+        yield "Stopped.", ""
+        return
     name, total = shown(original[0]), len(treatments(MODEL))  # named, for others may have been chosen meanwhile
     yield "Measuring.", ""
     try:
         with closing(measure(original[0], protected[0])) as tables:
             for errors in tables:
+                if stop.exists():
+                    yield f"{name}: stopped.", table(errors)
+                    return
                 yield f"{name}: treatment {len(errors)} of {total}.", table(errors)
     finally:
         give_back_memory()
@@ -89,17 +98,10 @@ def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> list[
         with gr.Row():
             start, stop = gr.Button("Measure what is left"), gr.Button("Stop", interactive=False)
         status, result = gr.Markdown(), gr.Markdown()
-    buttons = [start, stop]
-    waiting = WAITING, gr.update(interactive=False), gr.update(interactive=True)
-    run = start.click(lambda: waiting, None, [status, *buttons], **QUIET).then(
-        # Hidden, for else a run that was stopped leaves the word "Error".
-        show_robustness,
-        [original, protected],
-        [status, result],
-        **LANE,
-        **WATCHED,
+    run = start.click(owned(PLACE, shared.begin), None, [status, start, stop], **QUIET).then(
+        show_robustness, [original, protected], [status, result], **LANE, **WATCHED
     )
-    run.success(idle, None, buttons, **QUIET)  # also after Stop, whose word it must not take back
-    run.failure(lambda: ("Nothing was measured.", *idle()), None, [status, *buttons], **QUIET)
-    stop.click(lambda: ("Stopped.", *idle()), None, [status, *buttons], cancels=run, **QUIET)
+    run.success(owned(PLACE, shared.finish), None, [start, stop], **QUIET)
+    run.failure(owned(PLACE, shared.fail), None, [status, start, stop], **QUIET)
+    stop.click(owned(PLACE, shared.press_stop), None, [status, stop], **QUIET)
     return [status, result]

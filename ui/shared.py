@@ -6,10 +6,11 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -116,6 +117,20 @@ def stop_flag(request: gr.Request) -> Path:
     return Path(get_upload_folder()) / f"{RUN}stop-{session}"
 
 
+def own(place: str, request: gr.Request) -> Any:
+    """The visitor as one place on the page knows them, so that its Stop stops nothing that runs for another."""
+    return SimpleNamespace(session_hash=f"{place} {request.session_hash}")
+
+
+def owned(place: str, function: Callable[[Any], Any]) -> Callable[[gr.Request], Any]:
+    """One of the events below, for one place on the page."""
+
+    def call(request: gr.Request) -> Any:
+        return function(own(place, request))
+
+    return call
+
+
 def as_whole(number: float) -> Any:
     """8.0 as 8; what is not whole stays, for the settings to refuse."""
     return int(number) if float(number).is_integer() else number
@@ -146,11 +161,6 @@ def press_stop(request: gr.Request) -> tuple[str, Any]:
 def finish(request: gr.Request) -> tuple[Any, Any]:
     """After a run: start button on, Stop off."""
     stop_flag(request).unlink(missing_ok=True)
-    return idle()
-
-
-def idle() -> tuple[Any, Any]:
-    """While nothing runs: start button on, Stop off."""
     return gr.update(interactive=True), gr.update(interactive=False)
 
 
