@@ -103,5 +103,6 @@ def build_robustness_panel(original: gr.Gallery, protected: gr.Gallery) -> list[
     )
     run.success(owned(PLACE, shared.finish), None, [start, stop], **QUIET)
     run.failure(owned(PLACE, shared.fail), None, [status, start, stop], **QUIET)
-    stop.click(owned(PLACE, shared.press_stop), None, [status, stop], **QUIET)
+    # Without its word: it may come after the last one of a run, which is short.
+    stop.click(owned(PLACE, lambda request: shared.press_stop(request)[1]), None, stop, **QUIET)
     return [status, result]
