@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from advdm.errors import AdvDMError, ModelError, PaintingError, SettingsError
     from advdm.metrics import Comparison, compare
-    from advdm.model import LatentDiffusion, load_model
+    from advdm.models.latent_diffusion import LatentDiffusion, load_model
     from advdm.paintings import Painting, read_painting
     from advdm.protection import Protected, Settings, Step, protect, protection_steps
 
@@ -33,7 +33,7 @@ if os.path.exists("/sys/kernel/mm/transparent_hugepage"):
     # its first tensor.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-_MODULES = ("errors", "paintings", "metrics", "protection", "model")
+_MODULES = ("errors", "paintings", "metrics", "protection", "models")
 
 
 def __getattr__(name: str) -> object:

@@ -22,7 +22,7 @@ from advdm.evaluation import EvaluationSettings, Tick, experiment
 from advdm.files import atomic_path, clean, make_folder, reason, shown
 from advdm.judge import Judge
 from advdm.mimicry import middle_square
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import find_paintings, read_painting
 from advdm.sheets import columns_of, grid, sheet, strip
 from advdm.tables import (

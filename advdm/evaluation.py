@@ -25,9 +25,9 @@ from advdm.mimicry import (
     reference,
     style_distances,
 )
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.precision import finite
+from advdm.models.precision import finite
 from advdm.protection import PROMPT, Settings, protection_steps
 from advdm.settings import whole
 from advdm.tables import ORIGINAL, RANDOM, UNSEEN, Row, Side
@@ -163,13 +163,13 @@ def measure(
 ) -> list[Row]:
     """One row of numbers a side; the judge compares with the paintings as the model can paint them."""
     wanted = reference(model, paintings, seed)
-    known = judge.embedding(wanted)
+    known = judge.condition(wanted)
     distances = dict(zip(pictures, style_distances(judge, wanted, list(pictures.values())), strict=True))
     rows = []
     for side, made in pictures.items():
-        embedding = judge.embedding(made)
+        condition = judge.condition(made)
         scale = imitation(distances[UNSEEN, 0], distances[ORIGINAL, 0], distances[side])
-        near = (distances[side], frechet_distance(known, embedding), knn_precision(known, embedding))
+        near = (distances[side], frechet_distance(known, condition), knn_precision(known, condition))
         rows.append(Row(*side, scale, *near, **_copies_measured(paintings, copies.get(side, ()), model)))
     return rows
 
@@ -199,10 +199,10 @@ def noise_error(painting: Painting, model: LatentDiffusion) -> float:
         mean_latent = model.encode(model.see(painting.levels)).mean
         timesteps = torch.randint(model.timesteps, (DRAWS,), generator=generator)
         noise = torch.randn((DRAWS, *mean_latent.shape[1:]), generator=generator)
-        embedding = model.embed(PROMPT)
+        condition = model.embed(PROMPT)
         return torch.cat(
             [
-                model.noise_error(mean_latent.expand_as(drawn), at.to(model.device), drawn.to(model.device), embedding)
+                model.noise_error(mean_latent.expand_as(drawn), at.to(model.device), drawn.to(model.device), condition)
                 for at, drawn in zip(timesteps.split(model.at_once), noise.split(model.at_once), strict=True)
             ]
         )

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from advdm.inversion import InversionSettings, InversionStep, Word, embed_words, invert, prompt_tokens
+from advdm.imitators.inversion import InversionSettings, InversionStep, Word, embed_words, invert, prompt_tokens
 from advdm.judge import Judge, style_distance
 from advdm.metrics import likeness
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.settings import whole, within
 from advdm.views import View, square_view

@@ -1,6 +1,6 @@
 """What an attack pushes on: each objective is one short pure function over latents.
 
-All have the same form: (model, latents, draw, embedding) -> (losses, gradient), where latents are (N, C, h, w)
+All have the same form: (model, latents, draw, condition) -> (losses, gradient), where latents are (N, C, h, w)
 samples of the posterior, losses (N,) is what the attack makes larger, and gradient (N, C, h, w) is the direction
 in which each sample's own loss grows.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advdm.model import LatentDiffusion
+from advdm.models import Condition, LatentDiffusion
 
 Objective = Callable[[LatentDiffusion, Tensor, "Draw", Tensor], tuple[Tensor, Tensor]]
 
@@ -45,17 +45,17 @@ def draw(
     return Draw(timesteps.to(model.device), noise.to(model.device), target)
 
 
-def advdm(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+def advdm(model: LatentDiffusion, latents: Tensor, draw: Draw, condition: Condition) -> tuple[Tensor, Tensor]:
     """The expected noise error (Liang et al. 2023, "Adversarial Example Does Good", their L_DM), to be maximised."""
     latents = latents.detach().requires_grad_()
-    losses = model.noise_error(latents, draw.timesteps, draw.noise, embedding)
+    losses = model.noise_error(latents, draw.timesteps, draw.noise, condition)
     # The gradient of a mean over thousands of numbers is too small for half precision; that of their sum is not.
     count = latents[0].numel()
     (gradient,) = torch.autograd.grad(count * losses.sum(), latents)
     return losses.detach(), gradient / count
 
 
-def textural(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+def textural(model: LatentDiffusion, latents: Tensor, draw: Draw, condition: Condition) -> tuple[Tensor, Tensor]:
     """Minus the mean square distance to the target's latent (the textural loss of Mist, Liang & Wu 2023).
 
     It asks the encoder alone. Mist sums the squares; a mean has the same sign, and means the same at every size.
@@ -65,29 +65,29 @@ def textural(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Ten
     return -away.square().mean((1, 2, 3)), away * (-2 / away[0].numel())
 
 
-def mist(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+def mist(model: LatentDiffusion, latents: Tensor, draw: Draw, condition: Condition) -> tuple[Tensor, Tensor]:
     """MIST_WEIGHT * noise error - mean square distance to the target's latent (the fused loss of Mist)."""
-    errors, confusing = advdm(model, latents, draw, embedding)
-    nearness, approaching = textural(model, latents, draw, embedding)
+    errors, confusing = advdm(model, latents, draw, condition)
+    nearness, approaching = textural(model, latents, draw, condition)
     return MIST_WEIGHT * errors + nearness, MIST_WEIGHT * confusing + approaching
 
 
 @torch.no_grad()
-def sds(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+def sds(model: LatentDiffusion, latents: Tensor, draw: Draw, condition: Condition) -> tuple[Tensor, Tensor]:
     """The noise error, pushed up along the score-distillation gradient (Xue et al. 2024, Diff-Protect, SDS+).
 
     The gradient is prediction - noise, as if the denoiser passed its latents through: nothing goes back through it,
     and no timestep is weighted. Of a model that predicts velocities it is the error of these, which differs from that
     of the noise by a positive factor of the timestep.
     """
-    prediction, wanted = model.predict(latents, draw.timesteps, draw.noise, embedding)
+    prediction, wanted = model.predict(latents, draw.timesteps, draw.noise, condition)
     error = prediction - wanted
     return error.square().mean((1, 2, 3)), error
 
 
-def sds_down(model: LatentDiffusion, latents: Tensor, draw: Draw, embedding: Tensor) -> tuple[Tensor, Tensor]:
+def sds_down(model: LatentDiffusion, latents: Tensor, draw: Draw, condition: Condition) -> tuple[Tensor, Tensor]:
     """The same downhill: the painting becomes what the model expects anyway (Diff-Protect's default, SDS-)."""
-    errors, gradient = sds(model, latents, draw, embedding)
+    errors, gradient = sds(model, latents, draw, condition)
     return -errors, -gradient
 
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from advdm.errors import SettingsError
-from advdm.model import LatentDiffusion
+from advdm.models import Condition, LatentDiffusion
 from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
 from advdm.paintings import Painting, write_painting
 from advdm.platforms import random_treatment
-from advdm.precision import finite_gradient
+from advdm.models.precision import finite_gradient
 from advdm.settings import whole, within
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view
@@ -133,7 +133,7 @@ def protection_steps(
     settings.check_target(target)
     aim = target_latents(target_levels(painting, target), model) if settings.objective in TARGETED else None
     generator = torch.Generator().manual_seed(settings.seed)
-    embedding = model.embed(PROMPT)
+    condition = model.embed(PROMPT)
     with model.enough_memory():
         levels = torch.from_numpy(painting.levels).permute(2, 0, 1)[None].to(model.device).contiguous()
         # A grey painting has one plane, so its perturbation stays grey.
@@ -145,7 +145,7 @@ def protection_steps(
         original, moved = view.crop(levels), view.crop(perturbation)
         with model.enough_memory():
             pixels = torch.add(moved, original, alpha=1 / LEVELS)
-            look = partial(pixel_gradient, pixels, view, model, embedding, settings, generator, aim)
+            look = partial(pixel_gradient, pixels, view, model, condition, settings, generator, aim)
             loss, gradient = finite_gradient(model, generator, look)
             trail = accumulate(view.crop(mean_gradient), gradient)
             pixels.add_(torch.sign(trail, out=gradient), alpha=settings.stride / LEVELS).clamp_(0, 1)
@@ -166,7 +166,7 @@ def pixel_gradient(
     pixels: Tensor,
     view: View,
     model: LatentDiffusion,
-    embedding: Tensor,
+    condition: Condition,
     settings: Settings,
     generator: torch.Generator,
     aim: Target | None = None,
@@ -186,7 +186,7 @@ def pixel_gradient(
     shape = (settings.samples, *posterior.mean.shape[1:])
     latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
     draws = draw(model, shape, generator, aim(view) if aim else None)
-    losses, pulls = _latent_gradients(model, latents.detach(), draws, embedding, settings)
+    losses, pulls = _latent_gradients(model, latents.detach(), draws, condition, settings)
     # Half precision would round the small gradient of a mean to nothing: it goes through the encoder at size one.
     strength = pulls.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     (gradient,) = torch.autograd.grad(latents, leaf, pulls / strength)
@@ -194,24 +194,24 @@ def pixel_gradient(
 
 
 def _latent_gradients(
-    model: LatentDiffusion, latents: Tensor, draws: Draw, embedding: Tensor, settings: Settings
+    model: LatentDiffusion, latents: Tensor, draws: Draw, condition: Condition, settings: Settings
 ) -> tuple[Tensor, Tensor]:
     """The objective's losses (samples,) and gradients (samples, C, h, w), as many at a time as there is memory for."""
     try:
-        return _in_chunks(model, latents, draws, embedding, settings, model.at_once)
+        return _in_chunks(model, latents, draws, condition, settings, model.at_once)
     except torch.OutOfMemoryError:
         pass  # Not tried again in here, where the error still holds the memory of the first try.
     torch.cuda.empty_cache()
-    return _in_chunks(model, latents, draws, embedding, settings, 1)
+    return _in_chunks(model, latents, draws, condition, settings, 1)
 
 
 def _in_chunks(
-    model: LatentDiffusion, latents: Tensor, draws: Draw, embedding: Tensor, settings: Settings, size: int
+    model: LatentDiffusion, latents: Tensor, draws: Draw, condition: Condition, settings: Settings, size: int
 ) -> tuple[Tensor, Tensor]:
     """The same with `size` samples at a time."""
     objective = OBJECTIVES[settings.objective]
     chunks = zip(latents.split(size), draws.split(size), strict=True)
-    losses, gradients = zip(*(objective(model, *chunk, embedding) for chunk in chunks), strict=True)
+    losses, gradients = zip(*(objective(model, *chunk, condition) for chunk in chunks), strict=True)
     return torch.cat(losses), torch.cat(gradients)
 
 

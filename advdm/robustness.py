@@ -22,7 +22,7 @@ from advdm.mimicry import (
     mimicry_steps,
     reference,
 )
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Levels, Painting
 from advdm.protection import PROMPT, Settings
 from advdm.sheets import picture

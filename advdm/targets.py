@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Levels, Painting
 from advdm.views import LEVELS, View
 

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from advdm.cpu import quicken
-from advdm.inversion import InversionSettings, invert
+from advdm.models.cpu import quicken
+from advdm.imitators.inversion import InversionSettings, invert
 from advdm.mimicry import PROMPTS
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.tables import markdown_table
 from benchmarks.speed import PAINTING, RESULTS, Case, leave_to_torch, new_model, new_painting, ours, peak, settle
 

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from advdm.mimicry import MimicrySettings
-from advdm.model import load_model
+from advdm.models.latent_diffusion import load_model
 from advdm.tables import markdown_table, number_of
 from benchmarks.load import running_app
 from benchmarks.speed import PRODUCT, RESULTS, ceilings

@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 
 from advdm.evaluation import imitations, measure, with_noise
-from advdm.inversion import InversionSettings
+from advdm.imitators.inversion import InversionSettings
 from advdm.judge import shared_judge
 from advdm.mimicry import MimicrySettings
-from advdm.model import LatentDiffusion, load_model
+from advdm.models.latent_diffusion import LatentDiffusion, load_model
 from advdm.objectives import OBJECTIVES
 from advdm.paintings import Painting, find_paintings, read_painting
 from advdm.protection import Settings, protection_steps

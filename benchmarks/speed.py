@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from advdm.model import LatentDiffusion, load_model
+from advdm.models.latent_diffusion import LatentDiffusion, load_model
 from advdm.objectives import OBJECTIVES, draw
 from advdm.paintings import Painting
 from advdm.protection import PROMPT, Settings, protection_steps

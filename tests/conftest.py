@@ -8,7 +8,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import numpy as np
 import pytest
 
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Painting
 from tests.tiny import tiny_pipeline
 

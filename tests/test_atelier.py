@@ -7,7 +7,7 @@ from diffusers import StableDiffusionPipeline
 
 from advdm import Painting, load_model, protect, read_painting
 from advdm.evaluation import noise_error
-from advdm.model import ATELIER, LatentDiffusion
+from advdm.models.latent_diffusion import ATELIER, LatentDiffusion
 from advdm.views import whole_view
 
 EXAMPLES = ATELIER.parents[1] / "examples"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from advdm import cpu
-from advdm.model import LatentDiffusion
+from advdm.models import cpu
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.protection import Settings, protect
 from benchmarks import choices, figures, speed
 from benchmarks.objectives import attacked, fitting_steps

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from advdm.inversion import load_word
+from advdm.imitators.inversion import load_word
 from tests import app_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")

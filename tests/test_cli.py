@@ -22,10 +22,10 @@ from advdm import cli
 from advdm.commands import mimic, protect
 from advdm.commands.shared import OBJECTIVE_NAMES, attack_settings, mimicry_settings
 from advdm.errors import AdvDMError
-from advdm.inversion import load_word
+from advdm.imitators.inversion import load_word
 from advdm.metrics import compare
 from advdm.mimicry import MimicrySettings
-from advdm.model import SHORT_NAMES, is_here
+from advdm.models.latent_diffusion import SHORT_NAMES, is_here
 from advdm.objectives import OBJECTIVES
 from advdm.paintings import read_painting
 from advdm.protection import Settings

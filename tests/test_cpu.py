@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from advdm import cpu
-from advdm.cpu import convolve_in_parts, convolve_rows, quicken
-from advdm.model import LatentDiffusion
+from advdm.models import cpu
+from advdm.models.cpu import convolve_in_parts, convolve_rows, quicken
+from advdm.models.latent_diffusion import LatentDiffusion
 from tests.tiny import tiny_pipeline
 
 

@@ -19,11 +19,11 @@ from advdm.cells import _new_folder
 from advdm.commands.shared import mimicry_settings
 from advdm.errors import AdvDMError, SettingsError
 from advdm.evaluation import EvaluationSettings, experiment, noise_error, with_noise
-from advdm.inversion import InversionSettings
+from advdm.imitators.inversion import InversionSettings
 from advdm.judge import Judge
 from advdm.metrics import compare
 from advdm.mimicry import MimicrySettings
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.protection import Settings
 from advdm.tables import METRICS, ORIGINAL, RANDOM, UNSEEN, Row, imitation_by_means, markdown, tabulate

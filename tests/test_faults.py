@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from advdm import AdvDMError
-from advdm.inversion import Word
+from advdm.imitators.inversion import Word
 from tests import app_server
 from tests.test_cli import MIMIC, QUICK, ROOT, paint, pair, run, saved_tiny, workplace, written  # noqa: F401  (fixtures)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.protection import Settings, protection_steps
 from tests.full_size import stable_diffusion_15
@@ -34,7 +34,7 @@ LARGE = """
 import resource, sys
 import numpy as np
 from advdm import Settings, compare, protection_steps
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Painting
 from tests.tiny import tiny_pipeline
 

@@ -10,7 +10,7 @@ import torch
 
 from advdm.errors import AdvDMError, SettingsError
 from advdm.evaluation import noise_error
-from advdm.inversion import (
+from advdm.imitators.inversion import (
     VIEWS,
     InversionSettings,
     Word,
@@ -29,7 +29,7 @@ from advdm.mimicry import (
     mimicry_steps,
     reference,
 )
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.views import View, square_view
 from tests.tiny import tiny_pipeline

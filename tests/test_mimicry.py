@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from advdm.errors import SettingsError
-from advdm.inversion import InversionSettings, invert
+from advdm.imitators.inversion import InversionSettings, invert
 from advdm.mimicry import (
     PAINTED_OVER,
     MimicrySettings,
@@ -18,7 +18,7 @@ from advdm.mimicry import (
     reference,
     repaint_all,
 )
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.paintings import Painting
 from tests.tiny import tiny_pipeline
 

@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from advdm import Painting, SettingsError
-from advdm.inversion import InversionSettings, load_word
+from advdm.imitators.inversion import InversionSettings, load_word
 from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, imitate, imitate_unseen, sentence
 from advdm.paintings import write_painting
 from tests import app_server

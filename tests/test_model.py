@@ -11,7 +11,7 @@ import torch
 from diffusers import EulerDiscreteScheduler, PNDMScheduler
 
 from advdm import ModelError, load_model
-from advdm.model import MOVED, SHORT_NAMES, LatentDiffusion, choose_device
+from advdm.models.latent_diffusion import MOVED, SHORT_NAMES, LatentDiffusion, choose_device
 from tests.tiny import tiny_pipeline
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from advdm import PaintingError, compare, protect, read_painting
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from tests import app_server
 from tests.picture_files import (
     after_header,

@@ -10,9 +10,9 @@ import torch
 
 from advdm import ModelError, SettingsError, compare, protect, protection_steps, read_painting
 from advdm.evaluation import noise_error
-from advdm.inversion import InversionSettings
+from advdm.imitators.inversion import InversionSettings
 from advdm.mimicry import MimicrySettings, imitate_unseen, mimicry_steps, reference
-from advdm.model import LatentDiffusion
+from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.objectives import OBJECTIVES
 from advdm.paintings import Painting
 from advdm.protection import Settings, apply_perturbation, pixel_gradient

@@ -12,7 +12,7 @@ import pytest
 from advdm import cli
 from advdm.commands.shared import attack_settings, mimicry_settings
 from advdm.evaluation import noise_error
-from advdm.inversion import InversionSettings
+from advdm.imitators.inversion import InversionSettings
 from advdm.mimicry import MimicrySettings
 from advdm.paintings import Painting
 from advdm.protection import Settings, protect

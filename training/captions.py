@@ -109,7 +109,7 @@ def palette_reader(levels: np.ndarray, palettes: Sequence[str]) -> Callable[[np.
 
 def all_words() -> list[str]:
     """Every word a caption can hold, and those of the style templates that an imitator trains with."""
-    from advdm.inversion import STYLE_TEMPLATES
+    from advdm.imitators.inversion import STYLE_TEMPLATES
 
     phrases = (
         *WITH_SUBJECT,

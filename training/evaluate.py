@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from advdm.evaluation import with_noise
-from advdm.inversion import InversionSettings, invert
+from advdm.imitators.inversion import InversionSettings, invert
 from advdm.judge import Judge, frechet_distance, knn_precision
 from advdm.mimicry import (
     MimicrySettings,
@@ -33,7 +33,7 @@ from advdm.mimicry import (
     reference,
     style_distances,
 )
-from advdm.model import LatentDiffusion, load_model
+from advdm.models.latent_diffusion import LatentDiffusion, load_model
 from advdm.paintings import Painting, find_paintings, read_painting
 from advdm.protection import PROMPT, protect
 from advdm.views import LEVELS

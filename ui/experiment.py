@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from advdm import Painting, SettingsError, read_painting
-from advdm.inversion import Word
+from advdm.imitators.inversion import Word
 from advdm.judge import shared_judge
 from advdm.mimicry import (
     MimicrySettings,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from advdm import SettingsError
 from advdm.files import shown
-from advdm.inversion import InversionSettings
+from advdm.imitators.inversion import InversionSettings
 from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
 from advdm.tables import number_of
 from ui import shared

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from advdm.cells import Cell
     from advdm.commands.shared import Commands
     from advdm.evaluation import EvaluationSettings
-    from advdm.model import LatentDiffusion
+    from advdm.models.latent_diffusion import LatentDiffusion
 
 
 def add(commands: Commands) -> None:
@@ -67,7 +67,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from advdm.cells import find_subjects, plan_cells, write_results
     from advdm.evaluation import EvaluationSettings
     from advdm.mimicry import check_prompts
-    from advdm.model import choose_device, load_model
+    from advdm.models.latent_diffusion import choose_device, load_model
     from advdm.paintings import read_painting
     from advdm.protection import Settings
 

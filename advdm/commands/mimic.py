@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from advdm.commands.shared import Commands
-    from advdm.inversion import Word
+    from advdm.imitators.inversion import Word
     from advdm.judge import Judge
     from advdm.mimicry import MimicrySettings
-    from advdm.model import LatentDiffusion
+    from advdm.models.latent_diffusion import LatentDiffusion
     from advdm.paintings import Painting
 
 Item = TypeVar("Item")
@@ -74,7 +74,7 @@ def mimic(options: argparse.Namespace) -> int:
     from advdm.evaluation import noise_error
     from advdm.judge import shared_judge
     from advdm.mimicry import PAINTED_OVER, doubt, judge_imitations, reference
-    from advdm.model import choose_device, load_model
+    from advdm.models.latent_diffusion import choose_device, load_model
 
     settings = mimicry_settings(options, options.steps, options.seed, options.strength)
     device = choose_device(options.device)

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
 
 def models(_: argparse.Namespace) -> int:
     """Print the table; asks nobody but this machine."""
-    from advdm.model import SHORT_NAMES, choose_device, is_here
+    from advdm.models.latent_diffusion import SHORT_NAMES, choose_device, is_here
 
     device = choose_device()
     default = os.environ.get("ADVDM_MODEL") or "atelier"

@@ -32,7 +32,7 @@ from advdm.files import check_folder, clean, make_folder, shown
 
 if TYPE_CHECKING:
     from advdm.commands.shared import Commands
-    from advdm.model import LatentDiffusion
+    from advdm.models.latent_diffusion import LatentDiffusion
     from advdm.paintings import Painting
     from advdm.protection import Settings
 
@@ -52,7 +52,7 @@ def add(commands: Commands) -> None:
 
 def protect(options: argparse.Namespace) -> int:
     """Protect every painting that can be; returns 2 if one could not."""
-    from advdm.model import choose_device, load_model
+    from advdm.models.latent_diffusion import choose_device, load_model
     from advdm.paintings import check_painting, find_paintings
 
     # Whatever can be refused is refused before the model is loaded.

@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
 def robustness(options: argparse.Namespace) -> int:
     """Protect, treat and measure every painting; after each, write the tables of all so far."""
     from advdm.mimicry import check_prompts
-    from advdm.model import choose_device, load_model
+    from advdm.models.latent_diffusion import choose_device, load_model
     from advdm.paintings import find_paintings, read_painting
     from advdm.robustness import comma_separated, markdown, tabulate, ticks
     from advdm.robustness import robustness as measure

@@ -117,7 +117,7 @@ def add_imitator(command: Parser) -> None:
 def mimicry_settings(
     options: argparse.Namespace, steps: int, seed: int = 0, strength: float | None = None
 ) -> MimicrySettings:
-    from advdm.inversion import InversionSettings
+    from advdm.imitators.inversion import InversionSettings
     from advdm.mimicry import PROMPTS, MimicrySettings
 
     prompts = read_prompts(options.prompts) if options.prompts else PROMPTS

@@ -22,9 +22,9 @@ from torch.func import functional_call
 
 from advdm.errors import ModelError, SettingsError
 from advdm.files import atomic_path, clean, shown
-from advdm.model import LatentDiffusion, Posterior
+from advdm.models.latent_diffusion import LatentDiffusion, Posterior
 from advdm.paintings import Painting
-from advdm.precision import finite, finite_gradient
+from advdm.models.precision import finite, finite_gradient
 from advdm.settings import whole, within
 from advdm.views import square_view
 

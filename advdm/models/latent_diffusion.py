@@ -15,10 +15,11 @@ from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from advdm.cpu import quicken
+from advdm.models.cpu import quicken
 from advdm.errors import ModelError
 from advdm.files import clean, shown
-from advdm.precision import finite
+from advdm.models.precision import finite
+from advdm.models.text import encode_words, word_vectors
 from advdm.views import whole_view
 
 # What these two announce while they load (torchvision missing, hub out of reach, progress bars) is noise to a
@@ -33,7 +34,10 @@ from diffusers import (  # noqa: E402  (they announce on import)
     StableDiffusionPipeline,
 )
 
-ATELIER = Path(__file__).parent / "atelier"
+Vectors = tuple[Tensor, ...]
+"""A word: (n, width) float32 vectors for each text encoder of the model."""
+
+ATELIER = Path(__file__).parents[1] / "atelier"
 SHORT_NAMES = {
     "atelier": str(ATELIER),
     "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -61,6 +65,37 @@ class Posterior:
     def sample(self, noise: Tensor) -> Tensor:
         """Reparameterised draw: mean + std * noise, so that the gradient reaches the pixels."""
         return self.mean + self.std * noise
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What the denoiser is told beside latents and timesteps: text embeddings (N, T, width).
+
+    pooled (N, P) is SDXL's second one, None elsewhere.
+    """
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: slice | list[int] | Tensor) -> "Condition":
+        return Condition(self.tokens[index], None if self.pooled is None else self.pooled[index])
+
+    def expand(self, count: int) -> "Condition":
+        """One condition for each of `count` samples: of (1, ...) the same for all."""
+        pooled = None if self.pooled is None else self.pooled.expand(count, -1)
+        return Condition(self.tokens.expand(count, -1, -1), pooled)
+
+    def detach(self) -> "Condition":
+        return Condition(self.tokens.detach(), None if self.pooled is None else self.pooled.detach())
+
+
+def join(conditions: Sequence[Condition]) -> Condition:
+    """All of them as one batch."""
+    pooled = [one.pooled for one in conditions if one.pooled is not None]
+    return Condition(torch.cat([one.tokens for one in conditions]), torch.cat(pooled) if pooled else None)
 
 
 class LatentDiffusion:
@@ -134,8 +169,8 @@ class LatentDiffusion:
         return (pixels.float() / 2 + 0.5).clamp(0, 1)
 
     @torch.no_grad()
-    def embed(self, prompt: str | Sequence[str]) -> Tensor:
-        """Text embeddings (N, tokens, width) in the model's dtype."""
+    def embed(self, prompt: str | Sequence[str]) -> Condition:
+        """What the denoiser is told by each prompt, in the model's dtype."""
         tokenizer = self.pipeline.tokenizer
         tokens = tokenizer(
             [prompt] if isinstance(prompt, str) else list(prompt),
@@ -144,39 +179,51 @@ class LatentDiffusion:
             truncation=True,
             return_tensors="pt",
         )
-        embedding: Tensor = self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
-        return embedding
+        return Condition(self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state)
 
-    def predict(self, latents: Tensor, timesteps: Tensor, noise: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_words(self, prompts: Sequence[str], words: Sequence[Vectors]) -> Condition:
+        """The same for every prompt with every word in the place of its {}: words x prompts, word by word.
+
+        Differentiable with respect to the words. Raises SettingsError where a prompt has no room for its word.
+        """
+        tokenizer, encoder = self.pipeline.tokenizer, self.text_encoder
+        output = encode_words(tokenizer, encoder, prompts, [vectors for (vectors,) in words])
+        return Condition(output.last_hidden_state)
+
+    def word(self, known: str, count: int) -> Vectors:
+        """The vectors of a word that every text encoder knows, `count` times. Raises SettingsError."""
+        return (word_vectors(self.pipeline.tokenizer, self.text_encoder, known, count),)
+
+    def predict(self, latents: Tensor, timesteps: Tensor, noise: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """What the denoiser predicts from noised latents, and what it should: two (N, C, h, w) float32 tensors.
 
-        latents and noise (N, C, h, w); timesteps (N,) integers; embedding (1 or N, tokens, width). The target is
+        latents and noise (N, C, h, w); timesteps (N,) integers; condition of 1 or N. The target is
         the noise, or the velocity where the model predicts that.
         """
         noisy = self.noising.add_noise(latents, noise, timesteps)
         target = noise if self.prediction_type == "epsilon" else self.noising.get_velocity(latents, noise, timesteps)
-        embedding = embedding.expand(len(latents), -1, -1)
-        prediction = self.unet(noisy.to(self.dtype), timesteps, embedding.to(self.dtype)).sample
+        tokens = condition.expand(len(latents)).tokens.to(self.dtype)
+        prediction = self.unet(noisy.to(self.dtype), timesteps, tokens).sample
         return prediction.float(), target
 
-    def noise_error(self, latents: Tensor, timesteps: Tensor, noise: Tensor, embedding: Tensor) -> Tensor:
+    def noise_error(self, latents: Tensor, timesteps: Tensor, noise: Tensor, condition: Condition) -> Tensor:
         """Mean square error of the prediction, one (N,) number a sample: the training loss of the model."""
-        prediction, target = self.predict(latents, timesteps, noise, embedding)
+        prediction, target = self.predict(latents, timesteps, noise, condition)
         return (prediction - target).square().mean((1, 2, 3))
 
     @torch.no_grad()
-    def generate(self, embedding: Tensor, seeds: Sequence[int], *, steps: int = 25, guidance: float = 3.0) -> Tensor:
-        """Paint one picture for each embedding (N, tokens, width) and seed: (N, 3, size, size) in [0, 1]."""
+    def generate(self, condition: Condition, seeds: Sequence[int], *, steps: int = 25, guidance: float = 3.0) -> Tensor:
+        """Paint one picture for each condition and seed: (N, 3, size, size) in [0, 1]."""
         with self.enough_memory():
             # The order is made anew for each try: its generators are used up by one.
-            pictures = finite(self, lambda: self.pipeline(**self._guided(embedding, seeds, steps, guidance)).images)
+            pictures = finite(self, lambda: self.pipeline(**self._guided(condition, seeds, steps, guidance)).images)
         return pictures.float()
 
     @torch.no_grad()
     def repaint(
         self,
         pixels: Tensor,
-        embedding: Tensor,
+        condition: Condition,
         seeds: Sequence[int],
         *,
         strength: float = 0.5,
@@ -189,18 +236,18 @@ class LatentDiffusion:
         pipeline.set_progress_bar_config(disable=True)
 
         def paint() -> Tensor:
-            guided = self._guided(embedding, seeds, steps, guidance)
+            guided = self._guided(condition, seeds, steps, guidance)
             painted: Tensor = pipeline(image=pixels, strength=strength, **guided).images
             return painted
 
         with self.enough_memory():
             return finite(self, paint).float()
 
-    def _guided(self, embedding: Tensor, seeds: Sequence[int], steps: int, guidance: float) -> dict[str, Any]:
+    def _guided(self, condition: Condition, seeds: Sequence[int], steps: int, guidance: float) -> dict[str, Any]:
         """The arguments that both pipelines share; with a seed of its own no picture depends on another."""
         return {
-            "prompt_embeds": embedding,
-            "negative_prompt_embeds": self.embed("").expand(len(embedding), -1, -1),
+            "prompt_embeds": condition.tokens,
+            "negative_prompt_embeds": self.embed("").expand(len(condition)).tokens,
             "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
             "num_inference_steps": steps,
             "guidance_scale": guidance,

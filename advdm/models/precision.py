@@ -11,7 +11,7 @@ from torch import Tensor
 from advdm.errors import ModelError
 
 if TYPE_CHECKING:
-    from advdm.model import LatentDiffusion
+    from advdm.models.latent_diffusion import LatentDiffusion
 
 Loss = TypeVar("Loss")
 
