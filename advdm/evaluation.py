@@ -26,8 +26,8 @@ from advdm.mimicry import (
     style_distances,
 )
 from advdm.models.latent_diffusion import LatentDiffusion
-from advdm.paintings import Painting
 from advdm.models.precision import finite
+from advdm.paintings import Painting
 from advdm.protection import PROMPT, Settings, protection_steps
 from advdm.settings import whole
 from advdm.tables import ORIGINAL, RANDOM, UNSEEN, Row, Side

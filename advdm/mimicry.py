@@ -1,96 +1,216 @@
-"""The experiment: the same imitator on the original and on its protected copy, and what each can then paint.
+"""The mimicry experiment: an imitator learns from each side and paints; a judge measures how near it came.
 
-Every side learns its own word with the same noise, timesteps, crops and templates, and paints the same prompts
-from the same seeds: what differs between the sides is only the picture they were shown.
+    gain      = 1 - d2(original) / d2(prompt only)
+    imitation = 100 (d2(prompt only) - d2(side)) / (d2(prompt only) - d2(original))
+
+d2 is the unbiased squared distance of styles to the painting (`advdm.statistics`): 0 on the scale never saw the
+painting, 100 learned from the original. Picture i has a prompt and a seed of its own, the same on every side, so that
+sides differ only by what was learned; intervals are bootstrapped over the pictures, paired in the same way.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from advdm.imitators.inversion import InversionSettings, InversionStep, Word, embed_words, invert, prompt_tokens
-from advdm.judge import Judge, style_distance
+from advdm.errors import SettingsError
+from advdm.imitators import ImitatorSettings, InversionSettings, Learned, LearningStep, Sampling, learn, without_style
+from advdm.imitators.crops import crops
+from advdm.judge import Judge, shared_judge
 from advdm.metrics import likeness
-from advdm.models.latent_diffusion import LatentDiffusion
+from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.settings import whole, within
-from advdm.views import View, square_view
+from advdm.statistics import Estimate, bootstrap_weights, estimate, squared_distances
 
-STYLE_PROMPT = "a painting in the style of {}"
+PROMPT_ONLY, ORIGINAL, PROTECTED, RANDOM = "prompt only", "original", "protected", "random noise"
+"""The sides. The first saw nothing; the last is the control."""
 PROMPTS = (
-    STYLE_PROMPT,
+    "a painting in the style of {}",
     "a painting of a house in the style of {}",
     "a painting of a boat on the sea in the style of {}",
     "a painting of trees in the style of {}",
     "a painting of flowers in a vase in the style of {}",
     "a painting of a portrait in the style of {}",
 )
-"""The style by itself, and in subjects that the painting need not show; {} is the place of the word."""
-REFERENCE_VIEWS, REFERENCE_SEED = 8, 2**42
-"""The seed begins where those of imitators end, or the judge would look at the very crops that one learned from."""
-LEAST_GAIN = 0.05
-"""Share of the baseline's distance: whoever came less near to the painting than this has learned nothing from it that
-could be told from chance. Random noise on the eight Van Goghs moved the distance by 0.03 of it, up or down."""
+"""The style by itself, and in subjects that the painting need not show; {} is the place of the style."""
+LEAST_PICTURES = 4
+"""Fewer a side give no interval."""
+REFERENCE_CROPS, REFERENCE_SEED = 16, 2**42
+"""Squares of the painting that the judge looks at, cut elsewhere than those that an imitator learned from."""
 LEAST_LIKENESS = 0.5
-"""Of an original and its copy, see `advdm.metrics.likeness`; below, they may have got out of order."""
-PROTECTED, UNPROTECTED = 40, 80
-"""On the scale of `imitation`: up to the first a copy is protected, from the second on it is not."""
-LEARNED, PAINTED_OVER = "learned from", "painted over"
-"""What an imitator does with a picture, by textual inversion and by `repaint_all`."""
+"""Of an original and its copy, see `metrics.likeness`; below, they may have got out of order."""
+HALF, NEARLY_ALL = 50, 80
+"""On the scale of imitation: surely below the first is protected, surely above the second is not."""
 
 
 @dataclass(frozen=True)
 class MimicrySettings:
-    """How the imitator learns and paints. count is pictures a prompt; strength that of `repaint_all`, None for not.
+    """Who imitates, and what they paint: `count` pictures a prompt. Raises SettingsError when out of range."""
 
-    Raises SettingsError when a number is out of range.
-    """
-
-    inversion: InversionSettings = field(default_factory=InversionSettings)
+    imitator: ImitatorSettings = field(default_factory=InversionSettings)
     prompts: tuple[str, ...] = PROMPTS
-    count: int = 1
-    sampling_steps: int = 25
-    guidance: float = 3.0
+    count: int = 3
+    sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
-    strength: float | None = None
 
     def __post_init__(self) -> None:
         whole("pictures a prompt", self.count, 1, 100)
-        whole("sampling steps", self.sampling_steps, 1, 1000)
-        within("guidance", self.guidance, 1, 30)
+        whole("sampling steps", self.sampling.steps, 1, 1000)
+        within("guidance", self.sampling.guidance, 1, 30)
         whole("seed", self.seed, 0, 2**32)
-        if self.strength is not None:
-            # Below, not one of the sampling steps would be left.
-            within("strength", self.strength, 1 / self.sampling_steps, 1)
+        if self.pictures < LEAST_PICTURES:
+            raise SettingsError(f"At least {LEAST_PICTURES} pictures a side are needed: more prompts, or more of each.")
 
     @property
-    def seeds(self) -> range:
-        """One for each picture of a prompt."""
-        return range(self.seed, self.seed + self.count)
+    def pictures(self) -> int:
+        """How many pictures each side paints."""
+        return self.count * len(self.prompts)
 
-    @property
-    def plain_prompts(self) -> list[str]:
-        """The prompts without the word and without "in the style of"."""
-        return [prompt.replace(" in the style of {}", "").replace("{}", "").strip() for prompt in self.prompts]
+    def order(self, start: int, end: int) -> tuple[list[str], list[int]]:
+        """Prompts and seeds of the pictures start, ..., end - 1."""
+        numbers = range(start, end)
+        return [self.prompts[i % len(self.prompts)] for i in numbers], [100_000 * self.seed + i for i in numbers]
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """New pictures (n, 3, size, size) in [0, 1] of one side; `first` is the number of the first, from 0."""
+
+    side: str
+    first: int
+    pictures: Tensor
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Style distances to the painting, and the protected copy on the scale of `imitation`, in a sentence."""
+class Finding:
+    """What the judge found. imitation is by side, empty where nothing can be said; distance is d2 by side."""
 
-    baseline: float
-    original: float
-    protected: float
-    imitation: float | None
+    gain: Estimate
+    imitation: dict[str, Estimate]
+    distance: dict[str, float]
+    pictures: int
+    verdict: str
     sentence: str
 
 
-def check_prompts(model: LatentDiffusion, settings: MimicrySettings) -> None:
-    """Raise SettingsError where a prompt leaves no room for the word."""
-    for prompt in settings.prompts:
-        prompt_tokens(model, prompt, range(settings.inversion.vectors))
+def mimicry(
+    model: LatentDiffusion, sides: Mapping[str, Sequence[Painting]], settings: MimicrySettings
+) -> Iterator[LearningStep | Painted | Finding]:
+    """Learn from each side, paint, and judge. ORIGINAL must be among the sides; losses are in their order.
+
+    Raises SettingsError, before it learns, where a prompt or the sampler does not fit the model.
+    """
+    check_mimicry(model, settings)
+    for step in learn(model, list(sides.values()), settings.imitator, settings.seed):
+        yield step
+    learned = dict(zip(sides, step.learned(), strict=True))
+    made: dict[str, list[Tensor]] = {}
+    for painted in paint(model, learned, settings):
+        made.setdefault(painted.side, []).append(painted.pictures)
+        yield painted
+    pictures = {side: torch.cat(parts) for side, parts in made.items()}
+    yield judge(reference(model, sides[ORIGINAL], settings.seed), pictures, shared_judge())
+
+
+def check_mimicry(model: LatentDiffusion, settings: MimicrySettings) -> None:
+    """Refuse, in a sentence, what would fail only after the learning."""
+    model.check_sampling(settings.sampling.steps)
+    if isinstance(settings.imitator, InversionSettings):
+        with torch.no_grad():
+            model.embed_words(settings.prompts, [model.word("painting", settings.imitator.vectors)])
+
+
+def paint(
+    model: LatentDiffusion, learned: Mapping[str, Learned], settings: MimicrySettings, start: int = 0
+) -> Iterator[Painted]:
+    """Pictures number start to settings.pictures of every side, and of one that saw nothing, a few at a time."""
+    size = min(len(settings.prompts), model.at_once)
+    for first in range(start, settings.pictures, size):
+        prompts, seeds = settings.order(first, min(first + size, settings.pictures))
+        plain = model.embed([without_style(prompt) for prompt in prompts])
+        how = settings.sampling
+        yield Painted(PROMPT_ONLY, first, model.generate(plain, seeds, steps=how.steps, guidance=how.guidance))
+        for side, knowledge in learned.items():
+            yield Painted(side, first, knowledge.paint(model, prompts, seeds, how))
+
+
+@torch.no_grad()
+def reference(model: LatentDiffusion, paintings: Sequence[Painting], seed: int = 0) -> Tensor:
+    """The paintings as the model can paint them: crops, encoded and decoded, (n, 3, size, size).
+
+    Against the raw painting any blurry model's pictures lie far off in fine texture, and noise would bring them nearer.
+    """
+    views = crops(paintings, model.size, REFERENCE_CROPS, REFERENCE_SEED + seed)
+    return torch.cat([model.reconstruct(view.to(model.device)).cpu() for view in views.split(1)])
+
+
+def judge(wanted: Tensor, pictures: Mapping[str, Tensor], network: Judge) -> Finding:
+    """How near each side's pictures (n, 3, S, S) come to the wanted ones (m, 3, S, S); n is the same for all."""
+    count = len(pictures[ORIGINAL])
+    weights = bootstrap_weights(count)
+    style = network.style(wanted)
+    draws = {side: squared_distances(network.style(made), style, weights) for side, made in pictures.items()}
+    given = draws[PROMPT_ONLY] - draws[ORIGINAL]
+    gain = estimate(given / draws[PROMPT_ONLY])
+    scales = {side: 100 * (draws[PROMPT_ONLY] - d) / given for side, d in draws.items()}
+    copies = [side for side in scales if side not in (PROMPT_ONLY, ORIGINAL)]
+    imitation = {side: estimate(scales[side]) for side in copies if gain.low > 0}
+    spared = estimate(scales[RANDOM] - scales[PROTECTED]) if {RANDOM, PROTECTED} <= scales.keys() else None
+    word = verdict(imitation.get(PROTECTED), spared)
+    distance = {side: float(d[0]) for side, d in draws.items()}
+    return Finding(gain, imitation, distance, count, word, sentence(word, gain, imitation))
+
+
+def verdict(imitation: Estimate | None, spared: Estimate | None) -> str:
+    """The word that the whole interval bears out. spared: how far the copy stays below the control."""
+    if imitation is None:
+        return "Nothing can be said"
+    better = spared is None or spared.low > 0
+    if imitation.high < HALF and better:
+        return "Protected"
+    if imitation.high < 100 and better:
+        return "Partly protected"
+    return "Not protected" if imitation.low >= NEARLY_ALL else "Undecided"
+
+
+def sentence(word: str, gain: Estimate, imitation: Mapping[str, Estimate]) -> str:
+    """The finding in plain words, with its intervals."""
+    if word == "Nothing can be said":
+        return (
+            f"{word}: the original itself taught this imitator too little to tell from chance. It came "
+            f"{percent(gain)} nearer to the painting. More steps or pictures may show more, or another imitator."
+        )
+    parts = []
+    if PROTECTED in imitation:
+        parts.append(
+            f"{word}: the imitator that learned from the protected copy scores {scored(imitation[PROTECTED])}, where "
+            "0 never saw the painting and 100 learned from the original."
+        )
+    if word == "Undecided":
+        parts.append("More pictures would narrow this.")
+    if RANDOM in imitation:
+        parts.append(f"Random noise of the same size scores {scored(imitation[RANDOM])}.")
+    return " ".join(parts)
+
+
+def scored(one: Estimate) -> str:
+    """70 (55 to 84)."""
+    return f"{one.value:.0f} ({one.low:.0f} to {one.high:.0f})"
+
+
+def percent(one: Estimate) -> str:
+    """12 % (-3 to 25)."""
+    return f"{100 * one.value:.0f} % ({100 * one.low:.0f} to {100 * one.high:.0f})"
+
+
+def with_random_noise(painting: Painting, epsilon: int, seed: int) -> Painting:
+    """The control: uniform random noise of up to epsilon levels, grey where the painting is."""
+    shape = (*painting.levels.shape[:2], 1 if painting.grey else 3)
+    noise = np.random.default_rng([seed, epsilon]).integers(-epsilon, epsilon, shape, np.int16, endpoint=True)
+    return replace(painting, levels=np.clip(painting.levels + noise, 0, 255).astype(np.uint8))
 
 
 def doubt(originals: Sequence[Painting], copies: Sequence[Painting]) -> str:
@@ -101,132 +221,3 @@ def doubt(originals: Sequence[Painting], copies: Sequence[Painting]) -> str:
         return ""
     which = "The pictures" if len(originals) == 1 else f"The pictures of pair {' and of pair '.join(numbers)}"
     return f"{which} do not look like the same painting: is each copy in the place of its original?"
-
-
-def mimicry_steps(
-    model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: MimicrySettings
-) -> Iterator[InversionStep]:
-    """Learn one word a side, side by side in one batch, from one or several paintings each.
-
-    Raises SettingsError, before it learns, for what `check_prompts` does.
-    """
-    check_prompts(model, settings)
-    yield from invert(model, sides, settings.inversion)
-
-
-def imitate(model: LatentDiffusion, word: Word, settings: MimicrySettings) -> Tensor:
-    """What the imitator paints with its word: (prompts x count, 3, size, size) in [0, 1]."""
-    return _paint(model, embed_words(model, settings.prompts, [word.vectors]), settings)
-
-
-def imitate_unseen(model: LatentDiffusion, settings: MimicrySettings) -> Tensor:
-    """The baseline: the same prompts and seeds without the word, from a model that never saw the painting."""
-    return _paint(model, model.embed(settings.plain_prompts), settings)
-
-
-def imitate_side_by_side(model: LatentDiffusion, words: Sequence[Word], settings: MimicrySettings) -> list[Tensor]:
-    """What `imitate` paints with each word, and last what `imitate_unseen` does, in batches that they share."""
-    embeddings = [embed_words(model, settings.prompts, [word.vectors]) for word in words]
-    embeddings.append(model.embed(settings.plain_prompts))
-    return list(_paint(model, torch.cat(embeddings), settings).chunk(len(embeddings)))
-
-
-def _paint(model: LatentDiffusion, embedding: Tensor, settings: MimicrySettings) -> Tensor:
-    """One picture for each embedding (N, tokens, width) and seed, as many at a time as the model takes at once."""
-    orders = [(one, seed) for one in embedding.detach() for seed in settings.seeds]
-    pictures = []
-    for i in range(0, len(orders), model.at_once):
-        embeddings, seeds = zip(*orders[i : i + model.at_once], strict=True)
-        steps, guidance = settings.sampling_steps, settings.guidance
-        pictures.append(model.generate(torch.stack(embeddings), seeds, steps=steps, guidance=guidance))
-    return torch.cat(pictures)
-
-
-def repaint_all(model: LatentDiffusion, paintings: Sequence[Painting], settings: MimicrySettings) -> Tensor:
-    """The other way to imitate, without learning: each prompt painted over a painting, the paper's style transfer.
-
-    Image to image from the paintings' middle squares, taken in turn, at settings.strength (None is an error), with
-    the plain prompts: (prompts x count, 3, size, size) in [0, 1].
-    """
-    assert settings.strength is not None
-    pictures = [
-        model.repaint(
-            middle_square(paintings[i % len(paintings)], model.size).to(model.device),
-            one[None],
-            [seed],
-            strength=settings.strength,
-            steps=settings.sampling_steps,
-            guidance=settings.guidance,
-        )
-        for i, one in enumerate(model.embed(settings.plain_prompts))
-        for seed in settings.seeds
-    ]
-    return torch.cat(pictures)
-
-
-def middle_square(painting: Painting, size: int) -> Tensor:
-    """The largest square in the middle of a painting, at the size of a model: (1, 3, size, size) in [0, 1]."""
-    width, height = painting.size
-    side = min(width, height)
-    view = View((height - side) // 2, (width - side) // 2, side, side, (size, size))
-    return view.see(painting.levels)
-
-
-@torch.no_grad()
-def reference(model: LatentDiffusion, paintings: Sequence[Painting], seed: int = 0) -> Tensor:
-    """The paintings as the model can paint them: square views, encoded and decoded, (n, 3, size, size).
-
-    Against the raw painting any blurry model's pictures lie far off in fine texture, and added noise would bring
-    them nearer.
-    """
-    generator = torch.Generator().manual_seed(REFERENCE_SEED + seed)
-    views = []
-    for i in range(max(REFERENCE_VIEWS, len(paintings))):
-        painting = paintings[i % len(paintings)]
-        width, height = painting.size
-        view = square_view(height, width, model.size, generator)
-        with model.enough_memory():
-            views.append(model.reconstruct(view.see(painting.levels, model.device)))
-    return torch.cat(views)
-
-
-def imitation(baseline: float, original: float, measured: float) -> float | None:
-    """Style distances to a scale on which 0 never saw the painting and 100 learned from the original.
-
-    None where the original itself brought the imitator hardly nearer: then there is nothing to protect from.
-    """
-    gain = baseline - original
-    return 100 * (baseline - measured) / gain if gain > LEAST_GAIN * baseline else None
-
-
-def style_distances(judge: Judge, wanted: Tensor, sides: Sequence[Tensor]) -> list[float]:
-    """The style distance of each side's pictures (n, 3, S, S) to the wanted ones."""
-    target = judge.style(wanted)
-    return [style_distance(judge.style(pictures), target) for pictures in sides]
-
-
-def judge_imitations(
-    judge: Judge, wanted: Tensor, baseline: Tensor, original: Tensor, protected: Tensor, *, way: str = LEARNED
-) -> Verdict:
-    """Whether the protected copy kept the imitator from the style of the wanted pictures; (n, 3, S, S) each.
-
-    way is how original and protected came about, LEARNED or PAINTED_OVER.
-    """
-    unseen, learned, hindered = style_distances(judge, wanted, (baseline, original, protected))
-    scale = imitation(unseen, learned, hindered)
-    return Verdict(unseen, learned, hindered, scale, sentence(scale, way))
-
-
-def sentence(scale: float | None, way: str = LEARNED) -> str:
-    """What an imitation of the protected copy means, in plain words."""
-    if scale is None:
-        return (
-            f"Nothing can be said: even the imitator that {way} the original came hardly nearer to the painting than "
-            "one that never saw it, or no nearer at all. More steps may teach it more, or another painting."
-        )
-    score = round(scale)  # before it is judged, so that words and number agree
-    finding = "Protected" if score <= PROTECTED else "Partly protected" if score < UNPROTECTED else "Not protected"
-    return (
-        f"{finding}: the imitator that {way} the protected copy scores {score}, where 0 never saw the painting "
-        f"and 100 {way} the original."
-    )

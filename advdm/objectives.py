@@ -72,6 +72,19 @@ def mist(model: LatentDiffusion, latents: Tensor, draw: Draw, condition: Conditi
     return MIST_WEIGHT * errors + nearness, MIST_WEIGHT * confusing + approaching
 
 
+def ace(model: LatentDiffusion, latents: Tensor, draw: Draw, condition: Condition) -> tuple[Tensor, Tensor]:
+    """Minus the mean square distance of the denoiser's prediction to the target's latent (Zheng et al. 2025, ACE).
+
+    Whatever is asked, the denoiser is to answer one fixed picture: an imitator learns to give that answer.
+    """
+    assert draw.target is not None
+    latents = latents.detach().requires_grad_()
+    prediction, _ = model.predict(latents, draw.timesteps, draw.noise, condition)
+    squares = (prediction - draw.target).square()
+    (gradient,) = torch.autograd.grad(squares.sum(), latents)
+    return -squares.detach().mean((1, 2, 3)), -gradient / latents[0].numel()
+
+
 @torch.no_grad()
 def sds(model: LatentDiffusion, latents: Tensor, draw: Draw, condition: Condition) -> tuple[Tensor, Tensor]:
     """The noise error, pushed up along the score-distillation gradient (Xue et al. 2024, Diff-Protect, SDS+).
@@ -95,15 +108,17 @@ OBJECTIVES: dict[str, Objective] = {
     "advdm": advdm,
     "textural": textural,
     "mist": mist,
+    "ace": ace,
     "sds": sds,
     "sds_down": sds_down,
 }
-TARGETED = ("textural", "mist")
+TARGETED = ("textural", "mist", "ace")
 """Those that need a target."""
 MEANINGS = {
     "advdm": "Makes the model wrong about your painting as often as possible; the method of the paper.",
     "textural": "Makes the model see another picture, a black and white pattern, in place of yours.",
     "mist": "Both at once: wrong about your painting, and seeing a pattern in it.",
+    "ace": "Makes the model answer the same wrong pattern, whatever it is asked about your painting.",
     "sds": "Like advdm by a short cut that takes less time and memory.",
     "sds_down": "Makes your painting easier for the model; against edits of it, not against learning its style.",
 }

@@ -1,8 +1,12 @@
-"""The attack: projected sign ascent on the painting's own pixels, over Monte-Carlo samples and views (AdvDM, sec. 4).
+"""The attack: projected sign ascent on the painting's own pixels x (AdvDM, Liang et al. 2023, Algorithm 1).
 
-Each step looks at the painting through one random view, encodes it once, draws `samples` posterior latents,
-timesteps and noises, asks the objective for the gradient of each, and carries their mean back through the
-encoder and the resize to the painting's own pixels, which move by the sign of its running mean over the steps.
+    g = grad_x mean_i L(z_i, t_i, noise_i),   z_i ~ q(z | view(x + d)),   i = 1 ... samples
+    m = MOMENTUM m + g / mean |g|                                where the view looked
+    d = clip(d + stride * share * sign(m), -limit, limit),   limit = epsilon * share,   0 <= x + d <= 1
+
+share (H, W) is the budget: how much of epsilon each pixel may use. Every pixel moves at every step, also where the view
+did not look: so corners, which few squares show, move as far as the middle. `as_published` is the paper's algorithm
+and nothing else: the whole picture, an even budget, no momentum.
 """
 
 from collections.abc import Iterator
@@ -15,31 +19,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advdm.budget import budget
 from advdm.errors import SettingsError
 from advdm.models import Condition, LatentDiffusion
-from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
-from advdm.paintings import Painting, write_painting
-from advdm.platforms import random_treatment
 from advdm.models.precision import finite_gradient
+from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
+from advdm.paintings import Levels, Painting, write_painting
 from advdm.settings import whole, within
 from advdm.targets import Target, target_latents, target_levels
-from advdm.views import LEVELS, View, random_view
+from advdm.views import LEVELS, View, random_view, whole_view
 
 PROMPT = "a painting"
 MOMENTUM = 0.9
-"""Of the running mean of gradients over the steps (MI-FGSM, Dong et al. 2018). Each step sees another timestep, noise
-and view, and what they agree on is the gradient of the expectation: the noise error of four Van Goghs rose by a
-fourteenth more than by the sign of each step alone, in the same time."""
-BAND = 256
-"""Rows that are rounded at a time, so that a large painting needs no second float copy."""
+"""Of the running mean of gradients (MI-FGSM, Dong et al. 2018): what steps with other timesteps, noise and views agree
+on is the gradient of the expectation."""
+BAND = 1024
+"""Rows that are worked on at a time, so that a large painting needs no second float copy."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to attack. epsilon and step_size in 8-bit levels; step_size None means an eighth of epsilon.
+    """How to attack. epsilon and step_size in 8-bit levels; step_size None is an eighth of epsilon, as published 1.
 
-    robust: each step looks at what is left after something that platforms do, see `platforms.random_treatment`.
-    Raises SettingsError when a number is out of range.
+    even spends epsilon evenly. Raises SettingsError when a number is out of range.
     """
 
     epsilon: int = 8
@@ -47,8 +49,9 @@ class Settings:
     samples: int = 1
     step_size: float | None = None
     objective: str = "advdm"
+    even: bool = False
+    as_published: bool = False
     seed: int = 0
-    robust: bool = False
 
     def __post_init__(self) -> None:
         whole("epsilon", self.epsilon, 1, 64)
@@ -59,11 +62,15 @@ class Settings:
             within("step size", self.step_size, 0.01, 64)
         if self.objective not in OBJECTIVES:
             raise SettingsError(f"There is no objective '{self.objective}'; choose from: {', '.join(OBJECTIVES)}.")
+        if self.as_published and self.objective != "advdm":
+            raise SettingsError("As published there is one objective, advdm.")
 
     @property
     def stride(self) -> float:
         """The step size as used, in 8-bit levels."""
-        return self.epsilon / 8 if self.step_size is None else self.step_size
+        if self.step_size is not None:
+            return self.step_size
+        return 1.0 if self.as_published else self.epsilon / 8
 
     def check_target(self, target: object | None) -> None:
         """Refuse a target that the objective would not look at."""
@@ -77,7 +84,7 @@ class Protected:
     """A protected painting: 8-bit levels (H, W, 3) within epsilon of the painting's, channel by channel."""
 
     painting: Painting
-    levels: np.ndarray
+    levels: Levels
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write a PNG of the painting's own size, mode and profile. Raises PaintingError."""
@@ -104,31 +111,29 @@ def protect(
     painting: Painting,
     model: LatentDiffusion,
     *,
-    epsilon: int = 8,
-    steps: int = 100,
-    samples: int = 1,
-    step_size: float | None = None,
-    objective: str = "advdm",
-    seed: int = 0,
-    robust: bool = False,
     target: Painting | None = None,
+    mask: Levels | None = None,
+    **settings: int | float | str | bool | None,
 ) -> Protected:
-    """Protect a painting against one model; on one machine's CPU the same arguments give the same bytes.
+    """Protect a painting against one model; `settings` are those of `Settings`. Raises SettingsError.
 
-    Raises SettingsError.
+    On one machine's CPU the same arguments give the same bytes.
     """
-    settings = Settings(epsilon, steps, samples, step_size, objective, seed, robust)
-    *_, last = protection_steps(painting, model, settings, target)
+    *_, last = protection_steps(painting, model, Settings(**settings), target, mask)  # type: ignore[arg-type]
     return last.protected()
 
 
 def protection_steps(
-    painting: Painting, model: LatentDiffusion, settings: Settings, target: Painting | None = None
+    painting: Painting,
+    model: LatentDiffusion,
+    settings: Settings,
+    target: Painting | None = None,
+    mask: Levels | None = None,
 ) -> Iterator[Step]:
-    """The attack, one `Step` at a time: perturbation += stride * sign(running mean of gradients).
+    """The attack, one `Step` at a time. Raises SettingsError.
 
-    Projected onto at most epsilon a pixel, and onto pixels in [0, 1]. target, for the objectives that have one, is a
-    picture of any size; None is a pattern. Raises SettingsError.
+    target, for the objectives that have one, is a picture of any size; None is a pattern. mask (H, W) uint8 is white
+    where the painting may change, black where it may not, and grey in between.
     """
     settings.check_target(target)
     aim = target_latents(target_levels(painting, target), model) if settings.objective in TARGETED else None
@@ -138,27 +143,48 @@ def protection_steps(
         levels = torch.from_numpy(painting.levels).permute(2, 0, 1)[None].to(model.device).contiguous()
         # A grey painting has one plane, so its perturbation stays grey.
         levels = levels[:, :1] if painting.grey else levels
-        perturbation, mean_gradient = (torch.zeros(levels.shape, device=model.device) for _ in range(2))
-    height, width = levels.shape[-2:]
+        perturbation, trail = (torch.zeros(levels.shape, device=model.device) for _ in range(2))
+        share = torch.from_numpy(shares(painting, settings, mask)).to(model.device)
+    height, width = painting.levels.shape[:2]
     for number in range(1, settings.steps + 1):
-        view = random_view(height, width, model.size, model.factor, generator)
-        original, moved = view.crop(levels), view.crop(perturbation)
+        if settings.as_published:
+            view = whole_view(height, width, model.size, model.factor)
+        else:
+            view = random_view(height, width, model.size, model.factor, generator)
         with model.enough_memory():
-            pixels = torch.add(moved, original, alpha=1 / LEVELS)
+            pixels = torch.add(view.crop(perturbation), view.crop(levels), alpha=1 / LEVELS)
             look = partial(pixel_gradient, pixels, view, model, condition, settings, generator, aim)
             loss, gradient = finite_gradient(model, generator, look)
-            trail = accumulate(view.crop(mean_gradient), gradient)
-            pixels.add_(torch.sign(trail, out=gradient), alpha=settings.stride / LEVELS).clamp_(0, 1)
-            # The gradient has served; its memory takes the original levels, for paintings may be very large.
-            torch.sub(pixels, gradient.copy_(original), alpha=1 / LEVELS, out=moved)
-            moved.clamp_(-settings.epsilon / LEVELS, settings.epsilon / LEVELS)
+            accumulate(view.crop(trail), gradient, 0 if settings.as_published else MOMENTUM)
+            move(perturbation, trail, levels, share, settings)
         yield Step(number, loss, painting, perturbation)
 
 
-def accumulate(trail: Tensor, gradient: Tensor) -> Tensor:
+def shares(painting: Painting, settings: Settings, mask: Levels | None) -> np.ndarray:
+    """How much of epsilon each pixel may use, (H, W) float32 in [0, 1], a whole number of levels everywhere."""
+    height, width = painting.levels.shape[:2]
+    if mask is not None and mask.shape != (height, width):
+        raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")
+    even = settings.even or settings.as_published
+    share = np.ones((height, width), np.float32) if even else budget(painting.levels)
+    share = share if mask is None else share * (mask / np.float32(LEVELS))
+    return np.rint(share * settings.epsilon) / np.float32(settings.epsilon)
+
+
+def accumulate(trail: Tensor, gradient: Tensor, momentum: float) -> None:
     """Add a gradient to the running mean in place; all count alike, for each is brought to a mean size of one first."""
     size = torch.linalg.vector_norm(gradient, 1) / gradient.numel()
-    return trail.mul_(MOMENTUM).add_(gradient, alpha=1 / max(size.item(), torch.finfo(torch.float32).tiny))
+    trail.mul_(momentum).add_(gradient, alpha=1 / max(size.item(), torch.finfo(torch.float32).tiny))
+
+
+def move(perturbation: Tensor, trail: Tensor, levels: Tensor, share: Tensor, settings: Settings) -> None:
+    """One step in place, within the budget and within black and white."""
+    for row in range(0, len(share), BAND):
+        rows = slice(row, row + BAND)
+        moved, pixels, own = perturbation[..., rows, :], levels[..., rows, :] / LEVELS, share[rows]
+        limit = own * (settings.epsilon / LEVELS)
+        moved += trail[..., rows, :].sign() * (own * (settings.stride / LEVELS))
+        moved.clamp_(torch.maximum(-limit, -pixels), torch.minimum(limit, 1 - pixels))
 
 
 @torch.enable_grad()
@@ -173,16 +199,11 @@ def pixel_gradient(
 ) -> tuple[float, Tensor]:
     """Mean loss over `samples` draws and the gradient of that mean with respect to the viewed pixels.
 
-    pixels (1, 1 or 3, h, w) in [0, 1], already cropped to the view; the gradient has their shape. The encoder
-    runs once forward and once backward, whatever `samples` is, and once forward for a target in a new view. Where
-    the samples are too much for the device's memory, they go through the denoiser again, one at a time.
+    pixels (1, 1 or 3, h, w) in [0, 1], already cropped to the view; the gradient has their shape. The encoder runs
+    once forward and once backward, whatever `samples` is.
     """
     leaf = pixels.detach().requires_grad_()
-    seen = view.look(leaf.expand(-1, 3, -1, -1))
-    if settings.robust:
-        # After the resize, where it costs little however large the painting is, and does more harm than before it.
-        seen = random_treatment(generator)(seen)
-    posterior = model.encode(seen)
+    posterior = model.encode(view.look(leaf.expand(-1, 3, -1, -1)))
     shape = (settings.samples, *posterior.mean.shape[1:])
     latents = posterior.sample(torch.randn(shape, generator=generator).to(model.device))
     draws = draw(model, shape, generator, aim(view) if aim else None)
@@ -196,29 +217,17 @@ def pixel_gradient(
 def _latent_gradients(
     model: LatentDiffusion, latents: Tensor, draws: Draw, condition: Condition, settings: Settings
 ) -> tuple[Tensor, Tensor]:
-    """The objective's losses (samples,) and gradients (samples, C, h, w), as many at a time as there is memory for."""
-    try:
-        return _in_chunks(model, latents, draws, condition, settings, model.at_once)
-    except torch.OutOfMemoryError:
-        pass  # Not tried again in here, where the error still holds the memory of the first try.
-    torch.cuda.empty_cache()
-    return _in_chunks(model, latents, draws, condition, settings, 1)
-
-
-def _in_chunks(
-    model: LatentDiffusion, latents: Tensor, draws: Draw, condition: Condition, settings: Settings, size: int
-) -> tuple[Tensor, Tensor]:
-    """The same with `size` samples at a time."""
-    objective = OBJECTIVES[settings.objective]
+    """The objective's losses (samples,) and gradients (samples, C, h, w), as many at a time as the model takes."""
+    objective, size = OBJECTIVES[settings.objective], model.at_once
     chunks = zip(latents.split(size), draws.split(size), strict=True)
     losses, gradients = zip(*(objective(model, *chunk, condition) for chunk in chunks), strict=True)
     return torch.cat(losses), torch.cat(gradients)
 
 
-def apply_perturbation(levels: np.ndarray, perturbation: Tensor) -> np.ndarray:
+def apply_perturbation(levels: Levels, perturbation: Tensor) -> Levels:
     """Add a (1, 1 or 3, H, W) perturbation in [-1, 1] to (H, W, 3) uint8 levels, rounded to 8 bits.
 
-    epsilon is a whole number of levels, so rounding cannot cross it.
+    Every limit is a whole number of levels, so rounding cannot cross it.
     """
     moved = np.empty_like(levels)
     planes = perturbation.expand(-1, 3, -1, -1)[0]

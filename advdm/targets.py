@@ -1,4 +1,4 @@
-"""What the objectives `textural` and `mist` drive a painting towards: a pattern of its own size, or another picture."""
+"""What `textural`, `mist` and `ace` drive a painting towards: a pattern of its own size, or another picture."""
 
 from collections.abc import Callable
 from functools import lru_cache

@@ -15,9 +15,9 @@ from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from advdm.models.cpu import quicken
 from advdm.errors import ModelError
 from advdm.files import clean, shown
+from advdm.models.cpu import quicken
 from advdm.models.precision import finite
 from advdm.models.text import encode_words, word_vectors
 from advdm.views import whole_view
@@ -193,6 +193,9 @@ class LatentDiffusion:
     def word(self, known: str, count: int) -> Vectors:
         """The vectors of a word that every text encoder knows, `count` times. Raises SettingsError."""
         return (word_vectors(self.pipeline.tokenizer, self.text_encoder, known, count),)
+
+    def check_sampling(self, steps: int) -> None:
+        """Refuse a number of denoising steps that the model's sampler cannot take. Raises SettingsError."""
 
     def predict(self, latents: Tensor, timesteps: Tensor, noise: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """What the denoiser predicts from noised latents, and what it should: two (N, C, h, w) float32 tensors.
