@@ -11,24 +11,27 @@ if TYPE_CHECKING:
     from advdm.protection import Protected, Settings, Step, protect, protection_steps
 
 _HOMES = {
-    "errors": ("AdvDMError", "ModelError", "PaintingError", "SettingsError"),
-    "metrics": ("Comparison", "compare"),
-    "models": ("LatentDiffusion", "load_model"),
-    "paintings": ("Painting", "read_painting"),
-    "protection": ("Protected", "Settings", "Step", "protect", "protection_steps"),
+    "AdvDMError": "errors",
+    "Comparison": "metrics",
+    "LatentDiffusion": "models",
+    "ModelError": "errors",
+    "Painting": "paintings",
+    "PaintingError": "errors",
+    "Protected": "protection",
+    "Settings": "protection",
+    "SettingsError": "errors",
+    "Step": "protection",
+    "compare": "metrics",
+    "load_model": "models",
+    "protect": "protection",
+    "protection_steps": "protection",
+    "read_painting": "paintings",
 }
-__all__ = [  # noqa: RUF022  in the order of the modules
-    *_HOMES["errors"],
-    *_HOMES["metrics"],
-    *_HOMES["models"],
-    *_HOMES["paintings"],
-    *_HOMES["protection"],
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
     """Public names are imported when first used: `python -m advdm --help` must not wait for torch."""
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"advdm.{module}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"advdm.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'advdm' has no attribute '{name}'")
