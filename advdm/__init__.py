@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from advdm.metrics import Comparison, compare
     from advdm.models import LatentDiffusion, load_model
     from advdm.paintings import Painting, read_painting
-    from advdm.protection import Protected, Settings, Step, protect, protection_steps
+    from advdm.protection import Protected, Step, protect, protection_steps
+    from advdm.settings import Settings
 
 _HOMES = {
     "AdvDMError": "errors",
@@ -18,7 +19,7 @@ _HOMES = {
     "Painting": "paintings",
     "PaintingError": "errors",
     "Protected": "protection",
-    "Settings": "protection",
+    "Settings": "settings",
     "SettingsError": "errors",
     "Step": "protection",
     "compare": "metrics",

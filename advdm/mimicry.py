@@ -9,70 +9,29 @@ sides differ only by what was learned; intervals are bootstrapped over the pictu
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from advdm.errors import SettingsError
-from advdm.imitators import ImitatorSettings, InversionSettings, Learned, LearningStep, Sampling, learn, without_style
+from advdm.imitators import Learned, LearningStep, learn, without_style
 from advdm.imitators.crops import crops
 from advdm.judge import Judge, shared_judge
-from advdm.metrics import likeness
+from advdm.metrics import likeness, max_change
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.settings import whole, within
+from advdm.settings import InversionSettings, MimicrySettings, Settings
 from advdm.statistics import Estimate, bootstrap_weights, estimate, squared_distances
 
 PROMPT_ONLY, ORIGINAL, PROTECTED, RANDOM = "prompt only", "original", "protected", "random noise"
 """The sides. The first saw nothing; the last is the control."""
-PROMPTS = (
-    "a painting in the style of {}",
-    "a painting of a house in the style of {}",
-    "a painting of a boat on the sea in the style of {}",
-    "a painting of trees in the style of {}",
-    "a painting of flowers in a vase in the style of {}",
-    "a painting of a portrait in the style of {}",
-)
-"""The style by itself, and in subjects that the painting need not show; {} is the place of the style."""
-LEAST_PICTURES = 4
-"""Fewer a side give no interval."""
 REFERENCE_CROPS, REFERENCE_SEED = 16, 2**42
 """Squares of the painting that the judge looks at, cut elsewhere than those that an imitator learned from."""
 LEAST_LIKENESS = 0.5
 """Of an original and its copy, see `metrics.likeness`; below, they may have got out of order."""
 HALF, NEARLY_ALL = 50, 80
 """On the scale of imitation: surely below the first is protected, surely above the second is not."""
-
-
-@dataclass(frozen=True)
-class MimicrySettings:
-    """Who imitates, and what they paint: `count` pictures a prompt. Raises SettingsError when out of range."""
-
-    imitator: ImitatorSettings = field(default_factory=InversionSettings)
-    prompts: tuple[str, ...] = PROMPTS
-    count: int = 3
-    sampling: Sampling = field(default_factory=Sampling)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        whole("pictures a prompt", self.count, 1, 100)
-        whole("sampling steps", self.sampling.steps, 1, 1000)
-        within("guidance", self.sampling.guidance, 1, 30)
-        whole("seed", self.seed, 0, 2**32)
-        if self.pictures < LEAST_PICTURES:
-            raise SettingsError(f"At least {LEAST_PICTURES} pictures a side are needed: more prompts, or more of each.")
-
-    @property
-    def pictures(self) -> int:
-        """How many pictures each side paints."""
-        return self.count * len(self.prompts)
-
-    def order(self, start: int, end: int) -> tuple[list[str], list[int]]:
-        """Prompts and seeds of the pictures start, ..., end - 1."""
-        numbers = range(start, end)
-        return [self.prompts[i % len(self.prompts)] for i in numbers], [100_000 * self.seed + i for i in numbers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +43,12 @@ class Painted:
     pictures: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Finding:
-    """What the judge found. imitation is by side, empty where nothing can be said; distance is d2 by side."""
+    """What the judge found. imitation is by side, empty where nothing can be said; distance is d2 by side.
+
+    wanted is what the pictures were compared with, see `reference`.
+    """
 
     gain: Estimate
     imitation: dict[str, Estimate]
@@ -94,6 +56,7 @@ class Finding:
     pictures: int
     verdict: str
     sentence: str
+    wanted: Tensor
 
 
 def mimicry(
@@ -161,7 +124,7 @@ def judge(wanted: Tensor, pictures: Mapping[str, Tensor], network: Judge) -> Fin
     spared = estimate(scales[RANDOM] - scales[PROTECTED]) if {RANDOM, PROTECTED} <= scales.keys() else None
     word = verdict(imitation.get(PROTECTED), spared)
     distance = {side: float(d[0]) for side, d in draws.items()}
-    return Finding(gain, imitation, distance, count, word, sentence(word, gain, imitation))
+    return Finding(gain, imitation, distance, count, word, sentence(word, gain, imitation), wanted)
 
 
 def verdict(imitation: Estimate | None, spared: Estimate | None) -> str:
@@ -204,6 +167,19 @@ def scored(one: Estimate) -> str:
 def percent(one: Estimate) -> str:
     """12 % (-3 to 25)."""
     return f"{100 * one.value:.0f} % ({100 * one.low:.0f} to {100 * one.high:.0f})"
+
+
+def three_sides(
+    originals: Sequence[Painting], copies: Sequence[Painting], seed: int = 0
+) -> dict[str, Sequence[Painting]]:
+    """Originals, protected copies, and the control: the originals with random noise of their copies' largest change.
+
+    Of a copy that was resized the change is not known: it passes for the default epsilon.
+    """
+    pairs = list(zip(originals, copies, strict=True))
+    changes = [max_change(a.levels, b.levels) if a.size == b.size else Settings.epsilon for a, b in pairs]
+    control = [with_random_noise(a, change, seed) for a, change in zip(originals, changes, strict=True)]
+    return {ORIGINAL: originals, PROTECTED: copies, RANDOM: control}
 
 
 def with_random_noise(painting: Painting, epsilon: int, seed: int) -> Painting:

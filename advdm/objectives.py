@@ -24,7 +24,7 @@ Diffusion at 512 px. Here both are means, so the same balance is 0.61, whatever 
 class Draw:
     """One Monte-Carlo draw a sample: timesteps (N,) uniform over the training timesteps, noise (N, C, h, w).
 
-    target (1, C, h, w), the same for all samples, is what the objectives in TARGETED drive the latents to.
+    target (1, C, h, w), the same for all samples, is what the objectives in `settings.TARGETED` drive the latents to.
     """
 
     timesteps: Tensor
@@ -112,14 +112,3 @@ OBJECTIVES: dict[str, Objective] = {
     "sds": sds,
     "sds_down": sds_down,
 }
-TARGETED = ("textural", "mist", "ace")
-"""Those that need a target."""
-MEANINGS = {
-    "advdm": "Makes the model wrong about your painting as often as possible; the method of the paper.",
-    "textural": "Makes the model see another picture, a black and white pattern, in place of yours.",
-    "mist": "Both at once: wrong about your painting, and seeing a pattern in it.",
-    "ace": "Makes the model answer the same wrong pattern, whatever it is asked about your painting.",
-    "sds": "Like advdm by a short cut that takes less time and memory.",
-    "sds_down": "Makes your painting easier for the model; against edits of it, not against learning its style.",
-}
-"""What each does for the painter."""

@@ -23,9 +23,9 @@ from advdm.budget import budget
 from advdm.errors import SettingsError
 from advdm.models import Condition, LatentDiffusion
 from advdm.models.precision import finite_gradient
-from advdm.objectives import OBJECTIVES, TARGETED, Draw, draw
+from advdm.objectives import OBJECTIVES, Draw, draw
 from advdm.paintings import Levels, Painting, write_painting
-from advdm.settings import whole, within
+from advdm.settings import TARGETED, Settings
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
 
@@ -35,48 +35,6 @@ MOMENTUM = 0.9
 on is the gradient of the expectation."""
 BAND = 1024
 """Rows that are worked on at a time, so that a large painting needs no second float copy."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to attack. epsilon and step_size in 8-bit levels; step_size None is an eighth of epsilon, as published 1.
-
-    even spends epsilon evenly. Raises SettingsError when a number is out of range.
-    """
-
-    epsilon: int = 8
-    steps: int = 100
-    samples: int = 1
-    step_size: float | None = None
-    objective: str = "advdm"
-    even: bool = False
-    as_published: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        whole("epsilon", self.epsilon, 1, 64)
-        whole("steps", self.steps, 1, 10_000)
-        whole("samples", self.samples, 1, 256)
-        whole("seed", self.seed, 0, 2**63 - 1)
-        if self.step_size is not None:
-            within("step size", self.step_size, 0.01, 64)
-        if self.objective not in OBJECTIVES:
-            raise SettingsError(f"There is no objective '{self.objective}'; choose from: {', '.join(OBJECTIVES)}.")
-        if self.as_published and self.objective != "advdm":
-            raise SettingsError("As published there is one objective, advdm.")
-
-    @property
-    def stride(self) -> float:
-        """The step size as used, in 8-bit levels."""
-        if self.step_size is not None:
-            return self.step_size
-        return 1.0 if self.as_published else self.epsilon / 8
-
-    def check_target(self, target: object | None) -> None:
-        """Refuse a target that the objective would not look at."""
-        if target is not None and self.objective not in TARGETED:
-            names = " and ".join(TARGETED)
-            raise SettingsError(f"The objective '{self.objective}' has no target; only {names} have one.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,162 @@
-"""Checks that every settings class shares."""
+"""What can be set, with every default; imports no torch, for a command line's help must not wait for it.
 
+Each class raises SettingsError where a number is out of range.
+"""
+
+from dataclasses import dataclass, field
 from numbers import Integral
 
 from advdm.errors import SettingsError
+
+MEANINGS = {
+    "advdm": "Makes the model wrong about your painting as often as possible; the method of the paper.",
+    "textural": "Makes the model see another picture, a black and white pattern, in place of yours.",
+    "mist": "Both at once: wrong about your painting, and seeing a pattern in it.",
+    "ace": "Makes the model answer the same wrong pattern, whatever it is asked about your painting.",
+    "sds": "Like advdm by a short cut that takes less time and memory.",
+    "sds_down": "Makes your painting easier for the model; against edits of it, not against learning its style.",
+}
+"""The objectives, and what each does for the painter."""
+TARGETED = ("textural", "mist", "ace")
+"""Those that drive to a target."""
+PROMPTS = (
+    "a painting in the style of {}",
+    "a painting of a house in the style of {}",
+    "a painting of a boat on the sea in the style of {}",
+    "a painting of trees in the style of {}",
+    "a painting of flowers in a vase in the style of {}",
+    "a painting of a portrait in the style of {}",
+)
+"""The style by itself, and in subjects that the painting need not show; {} is the place of the style."""
+LEAST_PICTURES = 4
+"""Fewer a side give no interval."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to attack. epsilon and step_size in 8-bit levels; step_size None is an eighth of epsilon, as published 1.
+
+    even spends epsilon evenly.
+    """
+
+    epsilon: int = 8
+    steps: int = 100
+    samples: int = 1
+    step_size: float | None = None
+    objective: str = "advdm"
+    even: bool = False
+    as_published: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole("epsilon", self.epsilon, 1, 64)
+        whole("steps", self.steps, 1, 10_000)
+        whole("samples", self.samples, 1, 256)
+        whole("seed", self.seed, 0, 2**63 - 1)
+        if self.step_size is not None:
+            within("step size", self.step_size, 0.01, 64)
+        if self.objective not in MEANINGS:
+            raise SettingsError(f"There is no objective '{self.objective}'; choose from: {', '.join(MEANINGS)}.")
+        if self.as_published and self.objective != "advdm":
+            raise SettingsError("As published there is one objective, advdm.")
+
+    @property
+    def stride(self) -> float:
+        """The step size as used, in 8-bit levels."""
+        if self.step_size is not None:
+            return self.step_size
+        return 1.0 if self.as_published else self.epsilon / 8
+
+    def check_target(self, target: object | None) -> None:
+        """Refuse a target that the objective would not look at."""
+        if target is not None and self.objective not in TARGETED:
+            names = ", ".join(TARGETED)
+            raise SettingsError(f"The objective '{self.objective}' has no target; only these have one: {names}.")
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """How a word is learned; batch is samples a step."""
+
+    steps: int = 150
+    vectors: int = 4
+    learning_rate: float = 0.02
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        _check_learning(self)
+        whole("vectors", self.vectors, 1, 16)
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """How a LoRA is learned; batch is samples a step."""
+
+    steps: int = 120
+    rank: int = 16
+    learning_rate: float = 2e-3
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        _check_learning(self)
+        whole("rank", self.rank, 1, 256)
+
+
+@dataclass(frozen=True)
+class RepaintSettings:
+    """strength in [0.04, 1]: how much of the painting is painted anew."""
+
+    strength: float = 0.5
+
+    def __post_init__(self) -> None:
+        within("strength", self.strength, 0.04, 1)
+
+
+ImitatorSettings = InversionSettings | LoraSettings | RepaintSettings
+IMITATORS: dict[str, type[ImitatorSettings]] = {
+    "inversion": InversionSettings,
+    "lora": LoraSettings,
+    "repaint": RepaintSettings,
+}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an imitator paints: denoising steps, and the scale of classifier-free guidance."""
+
+    steps: int = 25
+    guidance: float = 3.0
+
+    def __post_init__(self) -> None:
+        whole("sampling steps", self.steps, 1, 1000)
+        within("guidance", self.guidance, 1, 30)
+
+
+@dataclass(frozen=True)
+class MimicrySettings:
+    """Who imitates, and what they paint: `count` pictures a prompt."""
+
+    imitator: ImitatorSettings = field(default_factory=InversionSettings)
+    prompts: tuple[str, ...] = PROMPTS
+    count: int = 3
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole("pictures a prompt", self.count, 1, 100)
+        whole("seed", self.seed, 0, 2**32)
+        if self.pictures < LEAST_PICTURES:
+            raise SettingsError(f"At least {LEAST_PICTURES} pictures a side are needed: more prompts, or more of each.")
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures each side paints."""
+        return self.count * len(self.prompts)
+
+    def order(self, start: int, end: int) -> tuple[list[str], list[int]]:
+        """Prompts and seeds of the pictures start, ..., end - 1."""
+        numbers = range(start, end)
+        return [self.prompts[i % len(self.prompts)] for i in numbers], [100_000 * self.seed + i for i in numbers]
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
@@ -16,3 +170,9 @@ def whole(name: str, value: int, low: int, high: int) -> None:
     within(name, value, low, high)
     if not isinstance(value, Integral):
         raise SettingsError(f"{name.capitalize()} must be a whole number, not {value}.")
+
+
+def _check_learning(settings: InversionSettings | LoraSettings) -> None:
+    whole("steps", settings.steps, 1, 100_000)
+    within("learning rate", settings.learning_rate, 1e-6, 1)
+    whole("batch", settings.batch, 1, 64)

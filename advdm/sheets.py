@@ -4,9 +4,10 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from advdm.paintings import Levels
 
 GAP = 4
 TEXT = 11
@@ -15,10 +16,14 @@ LABELS = 110
 LINES = 4
 
 
+def levels_of(pixels: Tensor) -> Levels:
+    """(3, H, W) in [0, 1] to (H, W, 3) uint8."""
+    return pixels.detach().float().clamp(0, 1).mul(255).round().permute(1, 2, 0).byte().cpu().numpy()
+
+
 def picture(pixels: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1]."""
-    levels = pixels.detach().float().clamp(0, 1).mul(255).round().permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(levels.astype(np.uint8))
+    return Image.fromarray(levels_of(pixels))
 
 
 def strip(pictures: Tensor) -> Image.Image:

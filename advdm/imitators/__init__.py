@@ -6,20 +6,14 @@ it.
 
 from collections.abc import Callable, Iterator, Sequence
 
-from advdm.imitators.inversion import InversionSettings, learn_words
-from advdm.imitators.lora import LoraSettings, learn_loras
-from advdm.imitators.repaint import RepaintSettings, learn_nothing
-from advdm.imitators.training import Learned, LearningStep, Sampling, without_style
+from advdm.imitators.inversion import learn_words
+from advdm.imitators.lora import learn_loras
+from advdm.imitators.repaint import learn_nothing
+from advdm.imitators.training import Learned, LearningStep, without_style
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
+from advdm.settings import IMITATORS, ImitatorSettings, InversionSettings, LoraSettings, RepaintSettings, Sampling
 
-ImitatorSettings = InversionSettings | LoraSettings | RepaintSettings
-
-IMITATORS: dict[str, type[ImitatorSettings]] = {
-    "inversion": InversionSettings,
-    "lora": LoraSettings,
-    "repaint": RepaintSettings,
-}
 LEARN: dict[type[ImitatorSettings], Callable[..., Iterator[LearningStep]]] = {
     InversionSettings: learn_words,
     LoraSettings: learn_loras,

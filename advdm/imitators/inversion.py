@@ -16,28 +16,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from advdm.files import atomic_path
-from advdm.imitators.training import LearningStep, Sampling, batches, gradients
+from advdm.imitators.training import LearningStep, batches, gradients
 from advdm.models import LatentDiffusion, Vectors
 from advdm.paintings import Painting
-from advdm.settings import whole, within
+from advdm.settings import InversionSettings, Sampling
 
 TOKEN = "<painter>"
-
-
-@dataclass(frozen=True)
-class InversionSettings:
-    """How the word is learned; batch is samples a step. Raises SettingsError when a number is out of range."""
-
-    steps: int = 150
-    vectors: int = 4
-    learning_rate: float = 0.02
-    batch: int = 4
-
-    def __post_init__(self) -> None:
-        whole("steps", self.steps, 1, 100_000)
-        whole("vectors", self.vectors, 1, 16)
-        within("learning rate", self.learning_rate, 1e-6, 1)
-        whole("batch", self.batch, 1, 64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,35 +19,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from advdm.files import atomic_path
-from advdm.imitators.training import LearningStep, Sampling, batches, gradients
+from advdm.imitators.training import LearningStep, batches, gradients
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.settings import whole, within
+from advdm.settings import LoraSettings, Sampling
 
 RARE = "sks"
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 PAINTING = "painting"
 """The adapter's name while it paints."""
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """How the LoRA is learned; batch is samples a step. Raises SettingsError when a number is out of range."""
-
-    steps: int = 120
-    rank: int = 16
-    learning_rate: float = 2e-3
-    batch: int = 4
-
-    def __post_init__(self) -> None:
-        whole("steps", self.steps, 1, 100_000)
-        whole("rank", self.rank, 1, 256)
-        within("learning rate", self.learning_rate, 1e-6, 1)
-        whole("batch", self.batch, 1, 64)
-
-    @property
-    def config(self) -> LoraConfig:
-        return LoraConfig(r=self.rank, lora_alpha=self.rank, target_modules=TARGETS, init_lora_weights="gaussian")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +89,9 @@ def learn_loras(
 @contextmanager
 def adapters(model: LatentDiffusion, settings: LoraSettings, names: Sequence[str], seed: int = 0) -> Iterator[None]:
     """New adapters in the denoiser, all with equal weights; afterwards it is again what it was."""
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.rank, target_modules=TARGETS, init_lora_weights="gaussian"
+    )
     unet = model.unet
     before = set(getattr(unet, "peft_config", ()))
     try:
@@ -116,7 +99,7 @@ def adapters(model: LatentDiffusion, settings: LoraSettings, names: Sequence[str
             with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of several adapters at once, which is what we want
                 torch.manual_seed(seed)  # peft draws from torch's own generator
-                unet.add_adapter(settings.config, name)
+                unet.add_adapter(config, name)
         yield
     finally:
         if before:

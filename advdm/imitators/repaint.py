@@ -11,20 +11,10 @@ import torch
 from torch import Tensor
 
 from advdm.imitators.crops import crops
-from advdm.imitators.training import LearningStep, Sampling, without_style
+from advdm.imitators.training import LearningStep, without_style
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.settings import within
-
-
-@dataclass(frozen=True)
-class RepaintSettings:
-    """strength in [0.04, 1]: how much of the painting is painted anew. Raises SettingsError when out of range."""
-
-    strength: float = 0.5
-
-    def __post_init__(self) -> None:
-        within("strength", self.strength, 0.04, 1)
+from advdm.settings import RepaintSettings, Sampling
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from advdm.errors import ModelError
 from advdm.imitators.crops import encode_crops
 from advdm.models import Condition, LatentDiffusion, Posterior
 from advdm.paintings import Painting
+from advdm.settings import Sampling
 
 TEMPLATES = (
     "a painting in the style of {}",
@@ -34,14 +35,6 @@ CROPS = 32
 def without_style(prompt: str) -> str:
     """The prompt without the painter: without {} and "in the style of"."""
     return prompt.replace(" in the style of {}", "").replace("{}", "").strip()
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an imitator paints: denoising steps, and the scale of classifier-free guidance."""
-
-    steps: int = 25
-    guidance: float = 3.0
 
 
 class Learned(Protocol):

@@ -162,9 +162,8 @@ class LatentDiffusion:
         scale = self.vae.config.scaling_factor
         return Posterior(scale * posterior.mean.float(), scale * posterior.std.float())
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Pixels in [0, 1], (N, 3, H, W), of scaled latents."""
+        """Pixels in [0, 1], (N, 3, H, W), of scaled latents; differentiable."""
         pixels: Tensor = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.dtype)).sample
         return (pixels.float() / 2 + 0.5).clamp(0, 1)
 

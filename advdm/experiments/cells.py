@@ -1,0 +1,174 @@
+"""Experiments on files: one folder for each subject and seed, and the tables and sheet of all of them.
+
+A cell is written once, whole or not at all, and never computed again for the same settings, weights, pictures and
+`EXPERIMENT`: so an experiment that was interrupted goes on where it stopped, and several processes can share it.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from pandas import DataFrame
+from PIL import Image
+
+from advdm.errors import AdvDMError
+from advdm.experiments.measure import Row, Side, Tick, measure
+from advdm.experiments.tables import KEYS, markdown, remarks, summarise
+from advdm.files import atomic_path, clean, make_folder, reason, shown
+from advdm.imitators.crops import crops
+from advdm.models import LatentDiffusion
+from advdm.paintings import Painting, read_painting
+from advdm.settings import MimicrySettings
+from advdm.sheets import columns_of, grid, sheet, strip
+
+EXPERIMENT = 4
+"""To be raised with whatever changes the numbers of a cell and is no setting: older cells are then computed again."""
+SHEET_SIDE = 16_000
+"""Pixels a side up to which a sheet grows; JPEG ends at 65,500."""
+
+
+class Experiment(Protocol):
+    """What `evaluate` and `robustness` differ in: a dataclass whose fields are its settings."""
+
+    @property
+    def seeds(self) -> int: ...
+    @property
+    def mimicry(self) -> MimicrySettings: ...
+    def sides(
+        self, paintings: Sequence[Painting], seed: int, model: LatentDiffusion, tick: Tick
+    ) -> dict[Side, list[Painting]]: ...
+    def ticks(self, paintings: int) -> int: ...
+    def finish(self, table: DataFrame) -> tuple[DataFrame, list[str]]: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom the imitators imitate: one picture, or the pictures of one painter."""
+
+    name: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One subject and one seed, and the folder in which what came out lies or will lie."""
+
+    subject: Subject
+    seed: int
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        return self.folder.is_dir()
+
+    def rows(self) -> list[Row]:
+        rows: list[Row] = json.loads((self.folder / "cell.json").read_text())
+        return rows
+
+
+def plan_cells(
+    subjects: Sequence[Subject], output: Path, experiment: Experiment, model: LatentDiffusion
+) -> list[Cell]:
+    """Every cell; its folder's name tells settings, weights and the pictures' bytes apart from all others."""
+    settings = {name: value for name, value in asdict(experiment).items() if name != "seeds"}  # type: ignore[call-overload]
+    wanted = json.dumps([EXPERIMENT, type(experiment).__name__, settings, fingerprint(model)]).encode()
+    cells = []
+    for subject in subjects:
+        digest = hashlib.sha256(wanted)
+        try:
+            for file in subject.files:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise AdvDMError(f"{shown(file)} cannot be read: {reason(error)}.") from error
+        stem = os.fsencode(clean(subject.name))[:100].decode(errors="ignore")
+        for seed in range(experiment.seeds):
+            cells.append(Cell(subject, seed, output / "cells" / f"{stem}-{seed}-{digest.hexdigest()[:16]}"))
+    return cells
+
+
+def fingerprint(model: LatentDiffusion) -> str:
+    """Of all weights and of the sampler: what a model painted before either was changed is not reused."""
+    scheduler = model.pipeline.scheduler
+    made = [type(scheduler).__name__, dict(scheduler.config)]
+    digest = hashlib.sha256(json.dumps(made, sort_keys=True, default=str).encode())
+    for part in model.pipeline.components.values():
+        for weight in part.state_dict().values() if isinstance(part, torch.nn.Module) else ():
+            digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def make_cell(cell: Cell, model: LatentDiffusion, experiment: Experiment, tick: Tick) -> None:
+    """Run the experiment on one subject and write its cell, whole or not at all."""
+    paintings = [read_painting(file) for file in cell.subject.files]
+    sides = experiment.sides(paintings, cell.seed, model, tick)
+    outcome = measure(model, sides, replace(experiment.mimicry, seed=experiment.mimicry.seed + cell.seed), tick)
+    rows = [{"subject": cell.subject.name, "seed": cell.seed, **row} for row in outcome.rows.values()]
+    with new_folder(cell.folder) as folder:
+        for side, pictures in outcome.pictures.items():
+            learned_from = torch.ones_like(pictures[:1])  # nothing was shown to the prompt alone
+            if side in sides:
+                square = crops(sides[side][:1], model.size, 1, 0)
+                learned_from = model.reconstruct(square.to(model.device)).cpu()
+            strip(torch.cat([learned_from, pictures.cpu()])).save(folder / f"{side}.png")
+        (folder / "cell.json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, model: LatentDiffusion) -> str:
+    """NAME.md, NAME.csv, NAME_subjects.csv and NAME_sheet.jpg of finished cells; returns the first one's text."""
+    name = type(experiment).__name__
+    rows = [row for cell in cells for row in cell.rows()]
+    table, first = experiment.finish(summarise(rows))
+    subjects = len({cell.subject for cell in cells})
+    counted = f"{subjects} subject{'s' * (subjects != 1)}, {experiment.seeds} seed{'s' * (experiment.seeds != 1)}"
+    said = "\n".join(f"- {remark}" for remark in [*first, *remarks(table, rows)])
+    used = json.dumps(asdict(experiment))  # type: ignore[call-overload]
+    text = f"# {name}: {counted}, {model.title}\n\n{markdown(table)}\n{said}\n\nSettings: `{used}`\n"
+    stem = name.lower()
+    with atomic_path(output / f"{stem}.md") as path:
+        path.write_text(text, encoding="utf-8")
+    with atomic_path(output / f"{stem}.csv") as path:
+        table.to_csv(path)
+    with atomic_path(output / f"{stem}_subjects.csv") as path:
+        DataFrame(rows).to_csv(path, index=False)
+    pages = [page(cell, experiment) for cell in cells if cell.seed == 0]
+    most = SHEET_SIDE // columns_of(len(pages))
+    for one in pages:
+        one.thumbnail((most, most))
+    with atomic_path(output / f"{stem}_sheet.jpg") as path:
+        grid(pages).save(path, quality=90)
+    return text
+
+
+def page(cell: Cell, experiment: Experiment) -> Image.Image:
+    """A cell's pictures: what was learned from, as the model sees it, and what came of each prompt."""
+    prompts, _ = experiment.mimicry.order(0, experiment.mimicry.pictures)
+    columns = ["learned from, as the model sees it", *(prompt.replace("{}", "*") for prompt in prompts)]
+    sides = [str(Side(*(row[key] for key in KEYS))) for row in cell.rows()]
+    return sheet({side: Image.open(cell.folder / f"{side}.png") for side in sides}, columns, cell.subject.name)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` if the block ends well, and is removed if it does not."""
+    make_folder(target.parent)
+    temporary = target.parent / f".{secrets.token_hex(8)}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        try:
+            os.replace(temporary, target)
+        except OSError:
+            if not target.is_dir():  # else another run was quicker, with the same cell
+                raise
+    except OSError as error:
+        raise AdvDMError(f"{shown(target)} cannot be written: {reason(error)}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""The one form of table: what came of all subjects, a row for each side.
+
+    imitation = 100 sum_i (prompt_i - side_i) / sum_i (prompt_i - original_i)      over subjects i
+
+with d2 as the mean over a subject's seeds: a subject counts as much as its original taught. The spread is the standard
+deviation of the subjects' own imitations, weighted in the same way. Intervals (90 %) are bootstrapped over the
+subjects; of one subject they are those over its pictures. The sign test asks on how many subjects a copy was imitated
+less than its control, random noise of the same epsilon.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pandas import DataFrame, Series
+from scipy.stats import binomtest
+
+from advdm.experiments.measure import Row, Side
+from advdm.mimicry import ORIGINAL, PROMPT_ONLY, RANDOM, percent, scored
+from advdm.statistics import Estimate, bootstrap_weights, estimate
+
+COLUMNS = {
+    "imitation": ("imitation, 0-100", 0),
+    "spread": ("spread", 0),
+    "sign_test": ("sign test, p", 3),
+    "distance": ("style distance, unbiased MMD", 4),
+    "noise_error": ("noise error", 3),
+    "max_change": ("largest change", 0),
+    "visibility": ("visibility, JOD", 2),
+    "psnr": ("PSNR, dB", 1),
+    "ssim": ("SSIM", 3),
+    "perceptual": ("perceptual distance, EfficientNet-Lite0", 3),
+    "frechet_distance": ("Fréchet distance, EfficientNet-Lite0", 1),
+    "knn_precision": ("k-NN precision, EfficientNet-Lite0", 2),
+}
+"""Heading and decimals of each number, by its name in every table, report and file."""
+MORE = ["imitation_low", "imitation_high", "gain", "gain_low", "gain_high"]
+"""Further columns of a CSV. The gain is the original's: the share by which it brought the imitator nearer."""
+KEYS = ["copy", "epsilon", "cleaner"]
+CONTROL = (95, 105)
+"""Where random noise must lie, or no other number is to be believed."""
+
+Key = tuple[str, int, str]
+PROMPT_SIDE: Key = (PROMPT_ONLY, 0, "none")
+ORIGINAL_SIDE: Key = (ORIGINAL, 0, "none")
+
+
+def summarise(rows: Sequence[Row]) -> DataFrame:
+    """Rows of every subject, seed and side to one row a side, indexed by KEYS, in the order of their first."""
+    frame = DataFrame(rows).reindex(columns=["subject", "seed", *KEYS, *COLUMNS, *MORE])
+    numbers = [*COLUMNS, *MORE]
+    frame[numbers] = frame[numbers].astype(float)
+    sides = frame.groupby(KEYS, sort=False)
+    table = sides[numbers].mean()
+    table["max_change"] = sides["max_change"].max()
+    distances = frame.groupby([*KEYS, "subject"], sort=False)["distance"].mean().unstack("subject").loc[table.index]
+    if distances.shape[1] > 1:
+        compare_subjects(table, distances)
+    if estimate_of(table, ORIGINAL_SIDE, "gain").low <= 0:
+        table[["imitation", "imitation_low", "imitation_high", "spread"]] = np.nan
+    return table
+
+
+def compare_subjects(table: DataFrame, distances: DataFrame) -> None:
+    """Fill in what several subjects tell; distances has a column a subject and the table's rows."""
+    prompt = distances.loc[PROMPT_SIDE]
+    given = prompt - distances.loc[ORIGINAL_SIDE]
+    put(table, ORIGINAL_SIDE, "gain", ratio(given, prompt))
+    for side in table.index.drop([PROMPT_SIDE, ORIGINAL_SIDE]):
+        kept = 100 * (prompt - distances.loc[side])
+        put(table, side, "imitation", ratio(kept, given))
+        table.loc[side, "spread"] = spread(kept / given, given)
+        control = control_of(side)
+        if side[0] not in (ORIGINAL, RANDOM) and control in distances.index:
+            table.loc[side, "sign_test"] = sign_test(distances.loc[side] - distances.loc[control])
+
+
+def control_of(side: Key) -> Key:
+    """Random noise of the same epsilon that went through the same."""
+    return (RANDOM, *side[1:])
+
+
+def ratio(above: Series, below: Series) -> Estimate:
+    """sum(above) / sum(below) with its interval, bootstrapped over the subjects."""
+    weights = bootstrap_weights(len(above))
+    over, under = (weights @ torch.tensor(part.to_numpy()) for part in (above, below))
+    return estimate(over / under)
+
+
+def spread(scales: Series, given: Series) -> float:
+    """Weighted standard deviation over the subjects; one whose original taught nothing weighs nothing."""
+    known = given > 0
+    return float(np.sqrt(np.cov(scales[known], aweights=given[known]))) if known.sum() > 1 else np.nan
+
+
+def sign_test(farther: Series) -> float:
+    """How likely so many subjects or more would be imitated less than their control by chance."""
+    count = int((farther != 0).sum())
+    return float(binomtest(int((farther > 0).sum()), count, alternative="greater").pvalue) if count else np.nan
+
+
+def put(table: DataFrame, side: Key, name: str, one: Estimate) -> None:
+    table.loc[side, [name, f"{name}_low", f"{name}_high"]] = [one.value, one.low, one.high]
+
+
+def estimate_of(table: DataFrame, side: Key, name: str) -> Estimate:
+    """A number of a side with its interval."""
+    return Estimate(*table.loc[side, [name, f"{name}_low", f"{name}_high"]])
+
+
+def markdown(table: DataFrame) -> str:
+    """The table for people, imitations with their intervals; columns in which nothing is known are left out."""
+    known = [name for name in COLUMNS if table[name].notna().any()]
+    lines = [["learned from", *(COLUMNS[name][0] for name in known)], ["---"] * (1 + len(known))]
+    for side in table.index:
+        lines.append([str(Side(*side)), *(written(table, side, name) for name in known)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def written(table: DataFrame, side: Key, name: str) -> str:
+    """A number as the table shows it; nothing where it is not known."""
+    value: Any = table.loc[side, name]
+    if np.isnan(value):
+        return ""
+    if name == "imitation":
+        return scored(estimate_of(table, side, name))
+    decimals = COLUMNS[name][1]
+    return f"{round(value, decimals) + 0:.{decimals}f}"  # adding 0 makes a rounded -0 a 0
+
+
+def remarks(table: DataFrame, rows: Sequence[Row]) -> list[str]:
+    """What the numbers are, and where control or defence fail."""
+    gain = estimate_of(table, ORIGINAL_SIDE, "gain")
+    learned = [row["gain_low"] > 0 for row in rows if (row["copy"], row["epsilon"], row["cleaner"]) == ORIGINAL_SIDE]
+    found = [
+        "Imitation: 0 never saw the painting, 100 learned from the original; lower protects better. With its 90 % "
+        "interval, over several subjects the ratio of sums; the spread is that of the subjects.",
+        f"The originals brought the imitator {percent(gain)} nearer, surely so in {sum(learned)} of {len(learned)} "
+        "experiments." + (" Nothing can be said about imitation." if gain.low <= 0 else ""),
+        "Fréchet distance and k-NN precision are the paper's metrics, on EfficientNet-Lite0 instead of Inception: "
+        "compare them within this table only.",
+    ]
+    for side in table.index:
+        value = table.loc[side, "imitation"]
+        if side[2] != "none" or np.isnan(value):
+            continue
+        if side[0] == RANDOM and not CONTROL[0] <= value <= CONTROL[1]:
+            found.append(
+                f"**{Side(*side)} reads {value:.0f}: while it does not lie between {CONTROL[0]} and {CONTROL[1]}, no "
+                "other number is to be believed.**"
+            )
+        if side[0] != RANDOM and control_of(side) in table.index and value >= table.loc[control_of(side), "imitation"]:
+            found.append(f"**{Side(*side)} does no better than random noise: that is a bug.**")
+    return found
