@@ -1,4 +1,4 @@
-"""Prompts that hold a learned word: its vectors take the place of {} among a text encoder's token embeddings.
+"""Prompts through one text encoder, also with a learned word: its vectors take the place of {} among the embeddings.
 
     "a painting of {}"  ->  [start] a painting of v_1 ... v_n [end] [pad] ...        (tokens,)
 
@@ -15,8 +15,17 @@ from torch.func import functional_call
 from advdm.errors import SettingsError
 from advdm.files import clean
 
+OUTPUTS = {"output_hidden_states": True}
 
-def encode_words(tokenizer: Any, encoder: Any, prompts: Sequence[str], words: Sequence[Tensor], **options: Any) -> Any:
+
+def encode_prompts(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Any:
+    """The encoder's output for every prompt, padded or cut to the length that it reads."""
+    length = tokenizer.model_max_length
+    tokens = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return encoder(tokens.input_ids.to(encoder.device), **OUTPUTS)
+
+
+def encode_words(tokenizer: Any, encoder: Any, prompts: Sequence[str], words: Sequence[Tensor]) -> Any:
     """The encoder's output for every prompt with every word: a batch of words x prompts, word by word.
 
     words are vectors (n, width) each; differentiable with respect to them. A prompt without {} has no word in it.
@@ -28,7 +37,7 @@ def encode_words(tokenizer: Any, encoder: Any, prompts: Sequence[str], words: Se
         first += len(vectors)
     longer = torch.cat([table, *(vectors.to(table) for vectors in words)])
     name = next(name for name, weight in encoder.named_parameters() if weight is table)
-    return functional_call(encoder, {name: longer}, (torch.tensor(tokens, device=table.device),), options)
+    return functional_call(encoder, {name: longer}, (torch.tensor(tokens, device=table.device),), OUTPUTS)
 
 
 def prompt_tokens(tokenizer: Any, prompt: str, word: Sequence[int]) -> list[int]:

