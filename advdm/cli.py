@@ -5,15 +5,20 @@ Exit 0 and every file written, 2 and one line on stderr for each thing refused, 
 
 import io
 import sys
+import warnings
 from collections.abc import Sequence
 
 from advdm.commands import evaluate, mimic, models, protect, robustness
 from advdm.commands.shared import Parser
+from advdm.environment import prepare
 from advdm.errors import AdvDMError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    prepare()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of the libraries: stderr is for what the painter can act on
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A path may hold what a terminal cannot show; a log must get each line when its painting is finished.
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)

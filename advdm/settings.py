@@ -3,7 +3,7 @@
 Each class raises SettingsError where a number is out of range.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 
 from advdm.errors import SettingsError
@@ -157,6 +157,34 @@ class MimicrySettings:
         """Prompts and seeds of the pictures start, ..., end - 1."""
         numbers = range(start, end)
         return [self.prompts[i % len(self.prompts)] for i in numbers], [100_000 * self.seed + i for i in numbers]
+
+
+AS_PUBLISHED = "as-published"
+"""The attack of the paper and nothing else, beside the objectives of an evaluation: the baseline of every claim."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What to compare; attack gives all but epsilon, objective and seed."""
+
+    epsilons: tuple[int, ...] = (2, 4, 8, 16)
+    objectives: tuple[str, ...] = ("advdm", AS_PUBLISHED)
+    seeds: int = 1
+    attack: Settings = field(default_factory=Settings)
+    mimicry: MimicrySettings = field(default_factory=MimicrySettings)
+
+    def __post_init__(self) -> None:
+        whole("seeds", self.seeds, 1, 1000)
+        for epsilon in self.epsilons:
+            for objective in self.objectives:
+                self.attack_with(objective, epsilon, 0)
+
+    def attack_with(self, objective: str, epsilon: int, seed: int) -> Settings:
+        """One of the attacks that are compared."""
+        one = replace(self.attack, epsilon=epsilon, seed=seed)
+        if objective == AS_PUBLISHED:
+            return replace(one, as_published=True)
+        return replace(one, objective=objective)
 
 
 def within(name: str, value: float, low: float, high: float) -> None:

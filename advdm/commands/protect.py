@@ -9,32 +9,38 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from advdm.commands.shared import (
+    ATTACK,
     Report,
-    add_attack,
     add_command,
     add_machine,
-    attack_settings,
+    add_settings,
     check_report,
+    chosen,
+    found_aloud,
     key,
+    processes,
+    progress,
     read_aloud,
+    say,
     write_report,
 )
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, clean, make_folder, shown
+from advdm.settings import Settings
 
 if TYPE_CHECKING:
     from advdm.commands.shared import Commands
-    from advdm.models.latent_diffusion import LatentDiffusion
+    from advdm.models import LatentDiffusion
     from advdm.paintings import Painting
-    from advdm.protection import Settings
 
 
 def add(commands: Commands) -> None:
@@ -43,128 +49,136 @@ def add(commands: Commands) -> None:
     add = command.add_argument
     add("paintings", nargs="+", metavar="PAINTING", type=Path, help="picture files, and folders of them")
     add("-o", "--output", type=Path, metavar="FILE|DIR", help="a .png (of one painting) or a folder; else beside each")
+    add("--recursive", action="store_true", help="search folders within folders too")
     add_machine(command)
-    add_attack(command)
-    add("--target", type=Path, metavar="FILE", help="a picture for textural and mist to drive to; else a pattern")
-    add("--robust", action="store_true", help="against what platforms do as well: JPEG, resizing, a slight blur")
+    add_settings(command, Settings, ATTACK)
+    add("--target", type=Path, metavar="FILE", help="a picture for the objective to drive to; else a pattern")
+    add("--mask", type=Path, metavar="FILE", help="as large as the painting: white protects, black leaves it clean")
     add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")
 
 
 def protect(options: argparse.Namespace) -> int:
     """Protect every painting that can be; returns 2 if one could not."""
-    from advdm.models.latent_diffusion import choose_device, load_model
-    from advdm.paintings import check_painting, find_paintings
+    from accelerate.utils import gather_object
+
+    from advdm.formats import check_painting
+    from advdm.models import choose_device, load_model
 
     # Whatever can be refused is refused before the model is loaded.
-    settings = replace(attack_settings(options), robust=options.robust)
+    settings = Settings(**chosen(options, Settings))
     settings.check_target(options.target)
-    aim = read_aloud(options.target) if options.target else None
+    target = read_aloud(options.target) if options.target else None
+    mask = read_aloud(options.mask) if options.mask else None
     device = choose_device(options.device)
-    sources = find_paintings(options.paintings)
-    if not sources:
-        raise AdvDMError(f"There is no picture in {', '.join(map(shown, options.paintings))}.")
-    targets = plan_targets(sources, options.output)
-    if options.target and key(options.target) in map(key, targets.values()):
-        raise AdvDMError(f"{shown(options.target)} is the target; choose another name for the protected copy.")
-    if options.output:
-        check_folder(targets[sources[0]].parent)
+    sources = found_aloud(options.paintings, options.recursive)
+    if mask and len(sources) > 1:
+        raise AdvDMError(f"{shown(options.mask)} is the mask of one painting, not of {len(sources)}.")
+    outputs = plan_outputs(sources, options.output, [path for path in options.paintings if os.path.isdir(path)])
+    for given in filter(None, (options.target, options.mask)):
+        if key(given) in map(key, outputs.values()):
+            raise AdvDMError(f"{shown(given)} would be replaced; choose another name for the protected copy.")
     if options.report:
         check_report(options.report, sources)
     outcomes: dict[Path, Report] = {}
-    for source, target in targets.items():
-        with recorded(outcomes, source):
+    for source, output in outputs.items():
+        with recorded(outcomes, source, say):
             check_painting(source)
-            check_folder(target.parent)
-    accepted = {source: target for source, target in targets.items() if source not in outcomes}
+            check_folder(output.parent)
+    accepted = [source for source in sources if source not in outcomes]
     if not accepted:
         return 2
+    state = processes(device)
     model = load_model(options.model, device)
+    mine = accepted[state.process_index :: state.num_processes]
+    attack = partial(protect_one, model=model, settings=settings, target=target, mask=mask)
     try:
-        protect_all(accepted, model, settings, aim, outcomes)
+        protect_all({source: outputs[source] for source in mine}, attack, settings.steps, outcomes)
+        outcomes = {source: one for share in gather_object([outcomes]) for source, one in share.items()}
     finally:  # after Ctrl-C too: what is finished is reported
-        used = settings_as_used(settings, model) | ({"target": str(options.target)} if aim else {})
-        reports = [used | {"painting": str(source)} | outcomes[source] for source in sources if source in outcomes]
-        if options.report and any("protected" in report for report in reports):
+        used: Report = {"model": model.title, **asdict(settings), "step_size": settings.stride, **model.machine}
+        used |= {name: shown(path) for name in ("target", "mask") if (path := getattr(options, name))}
+        reports = [used | {"painting": shown(source)} | outcomes[source] for source in sources if source in outcomes]
+        if options.report and state.is_main_process and any("protected" in report for report in reports):
             write_report(options.report, reports if len(sources) > 1 else reports[0])
     return 2 if any("error" in outcome for outcome in outcomes.values()) else 0
 
 
-def protect_all(
-    targets: dict[Path, Path],
-    model: LatentDiffusion,
-    settings: Settings,
-    aim: Painting | None,
-    outcomes: dict[Path, Report],
-) -> None:
-    """Protect each source into its target file, under one bar whose time left is that of the whole job.
-
-    aim is what `protection_steps` calls the target.
-    """
-    # disable=None: where stderr is no terminal, it holds sentences and no bar.
-    with tqdm(total=settings.steps * len(targets), unit=" steps", leave=False, dynamic_ncols=True, disable=None) as bar:
-        for done, (source, target) in enumerate(targets.items()):
+def protect_all(outputs: dict[Path, Path], attack: Any, steps: int, outcomes: dict[Path, Report]) -> None:
+    """Protect each source into its output file, under one bar whose time left is that of the whole job."""
+    with progress(steps * len(outputs)) as bar:
+        for done, (source, output) in enumerate(outputs.items()):
             # Counted anew, because a painting that failed leaves steps untaken.
-            bar.total = bar.n + settings.steps * (len(targets) - done)
-            place = f"{done + 1}/{len(targets)} " if len(targets) > 1 else ""
+            bar.total = bar.n + steps * (len(outputs) - done)
+            place = f"{done + 1}/{len(outputs)} " if len(outputs) > 1 else ""
             bar.set_description(place + shown(source))
             with recorded(outcomes, source):
-                outcomes[source] = protect_one(source, target, model, settings, aim, bar)
-                bar.write(summary(source, outcomes[source]), file=sys.stdout)
+                outcomes[source] = attack(source, output, bar)
+                tqdm.write(summary(source, output, outcomes[source]), file=sys.stdout)
 
 
 def protect_one(
     source: Path,
-    target: Path,
+    output: Path,
+    bar: Any,
     model: LatentDiffusion,
     settings: Settings,
-    aim: Painting | None,
-    bar: tqdm[NoReturn],
+    target: Painting | None,
+    mask: Painting | None,
 ) -> Report:
     """Protect one painting, and measure the file that was written."""
+    import numpy as np
+    from PIL import Image
+
     from advdm.metrics import compare
     from advdm.paintings import read_painting
     from advdm.protection import protection_steps
 
     start = time.perf_counter()
-    painting = read_painting(source)
-    for note in painting.notes:
-        bar.write(f"{shown(source)}: {note}", file=sys.stderr)
-    for step in protection_steps(painting, model, settings, aim):
+    painting = read_aloud(source)
+    white = np.array(Image.fromarray(mask.levels).convert("L")) if mask else None
+    for step in protection_steps(painting, model, settings, target, white):
         bar.update()
-        last = step
-    make_folder(target.parent)
-    last.protected().save(target)
+    make_folder(output.parent)
+    step.protected().save(output)
     seconds = time.perf_counter() - start
-    seen = compare(painting, read_painting(target))
-    psnr = seen.psnr if math.isfinite(seen.psnr) else None  # JSON knows no infinity
-    measured = {"max_change": seen.max_change, "psnr": psnr, "ssim": seen.ssim, "perceptual": seen.perceptual}
-    return {"protected": str(target), "seconds": round(seconds, 2), **measured}
+    measured = asdict(compare(painting, read_painting(output)))
+    if measured["max_change"] == 0:
+        tqdm.write(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.", sys.stderr)
+    measured = {name: value if math.isfinite(value) else None for name, value in measured.items()}  # as JSON wants it
+    return {"protected": shown(output), "seconds": round(seconds, 2), **measured}
 
 
 @contextmanager
-def recorded(outcomes: dict[Path, Report], source: Path) -> Iterator[None]:
+def recorded(outcomes: dict[Path, Report], source: Path, say: Any = partial(tqdm.write, file=sys.stderr)) -> Iterator[None]:
     """Say and record what is refused inside the block, and go on after it."""
     try:
         yield
     except AdvDMError as error:
         outcomes[source] = {"error": str(error)}
-        tqdm.write(str(error), file=sys.stderr)
+        say(str(error))
 
 
-def plan_targets(sources: Sequence[Path], output: Path | None) -> dict[Path, Path]:
-    """Where each painting goes: no two into one file, and none over a painting."""
-    from advdm.paintings import SUFFIXES
+def plan_outputs(sources: Sequence[Path], output: Path | None, roots: Sequence[Path] = ()) -> dict[Path, Path]:
+    """Where each painting goes: no two into one file, and none over a painting.
+
+    In a folder `output` the folders within the roots, the folders that were named, come again.
+    """
+    from advdm.formats import SUFFIXES
 
     if output and output.suffix.lower() in SUFFIXES and not os.path.isdir(output):
         check_output(output, sources)
         return {sources[0]: output}
+    if output:
+        check_folder(output)
     taken = set(map(key, sources))
-    targets = {}
+    outputs = {}
     for source in sources:
-        paths = ((output or source.parent) / name for name in names_for(source))
-        targets[source] = next(path for path in paths if key(path) not in taken)
-        taken.add(key(targets[source]))
-    return targets
+        root = next((root for root in roots if source.is_relative_to(root)), source.parent)
+        folder = output / source.parent.relative_to(root) if output else source.parent
+        paths = (folder / name for name in names_for(source))
+        outputs[source] = next(path for path in paths if key(path) not in taken)
+        taken.add(key(outputs[source]))
+    return outputs
 
 
 def names_for(source: Path) -> Iterator[str]:
@@ -183,15 +197,12 @@ def check_output(path: Path, sources: Sequence[Path]) -> None:
         raise AdvDMError(f"{shown(path)} is one file for {len(sources)} paintings; name a folder instead.")
     if key(path) == key(sources[0]):
         raise AdvDMError(f"{shown(path)} is the painting itself; choose another name.")
+    check_folder(path.parent)
 
 
-def settings_as_used(settings: Settings, model: LatentDiffusion) -> Report:
-    return {"model": model.name, **asdict(settings), "step_size": settings.stride, **model.machine}
-
-
-def summary(source: Path, report: Report) -> str:
+def summary(source: Path, output: Path, report: Report) -> str:
     psnr = "infinite" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
     return (
         f"{shown(source)}: largest change {report['max_change']}, PSNR {psnr}, SSIM {report['ssim']:.3f}, "
-        f"perceptual distance {report['perceptual']:.3f}, {report['seconds']:.1f} s, {report['protected']}"
+        f"perceptual distance {report['perceptual']:.3f}, {report['seconds']:.1f} s, {output}"
     )

@@ -1,4 +1,4 @@
-"""What the commands share: the parser, options, paths that must not collide, reports."""
+"""What the commands share: the parser, options from settings, paths that must not collide, reports."""
 
 from __future__ import annotations
 
@@ -6,23 +6,43 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
-from advdm.errors import AdvDMError
+from tqdm import tqdm
+
+from advdm.errors import AdvDMError, SettingsError
 from advdm.files import atomic_path, check_folder, make_folder, reason, shown
+from advdm.settings import IMITATORS, MEANINGS, MimicrySettings, Sampling, Settings
 
 if TYPE_CHECKING:
-    from advdm.mimicry import MimicrySettings
+    from accelerate import PartialState
+
+    from advdm.models import LatentDiffusion
     from advdm.paintings import Painting
-    from advdm.protection import Settings
 
     Commands = argparse._SubParsersAction["Parser"]
 
-OBJECTIVE_NAMES = "advdm, textural, mist, sds or sds_down"
-"""For help, which must not wait for torch."""
-
+ATTACK = {
+    "epsilon": "largest change of any channel of any pixel, of 255 levels",
+    "steps": "steps of the attack",
+    "samples": "Monte-Carlo samples averaged in each step",
+    "step_size": "change in one step, of 255 levels; else an eighth of epsilon, as published 1",
+    "objective": f"what the attack pushes on: {', '.join(MEANINGS)}",
+    "even": "spend epsilon evenly, also where the eye sees it most",
+    "as_published": "the algorithm of the AdvDM paper and nothing else",
+    "seed": "the same seed gives the same bytes",
+}
+"""Help for each option that is a field of Settings; the next for those of the imitators' settings."""
+IMITATOR = {
+    "steps": "of its learning",
+    "learning_rate": "of its learning; the defaults were settled on atelier",
+    "vectors": "of the word that inversion learns",
+    "rank": "of the LoRA",
+    "strength": "of repaint, image to image: 0.04 hardly, 1 anew",
+}
 Report = dict[str, Any]
 """What becomes one JSON object."""
 
@@ -52,77 +72,57 @@ def add_command(commands: Commands, name: str, text: str, run: Callable[[argpars
 def add_machine(command: Parser) -> None:
     add = command.add_argument
     add("--model", default=os.environ.get("ADVDM_MODEL") or "atelier", metavar="NAME", help="see the command models")
-    add("--device", default=os.environ.get("ADVDM_DEVICE") or "auto", metavar="NAME", help="cpu, cuda, mps or auto")
+    add("--device", default=os.environ.get("ADVDM_DEVICE") or "auto", metavar="NAME", help="cpu, cuda or auto")
 
 
-def add_attack(command: Parser) -> None:
+def add_settings(command: Parser, settings: type, helps: Mapping[str, str]) -> None:
+    """An option for each field of a settings class that `helps` explains, with that class's default."""
+    for field in fields(settings):
+        if field.name not in helps:
+            continue
+        option, text = f"--{field.name.replace('_', '-')}", helps[field.name]
+        if field.default is False:
+            command.add_argument(option, action="store_true", help=text)
+        else:
+            kind, *_ = get_args(field.type) or (field.type,)
+            metavar = "NAME" if kind is str else "N"
+            command.add_argument(option, type=kind, default=field.default, metavar=metavar, help=text)
+
+
+def chosen(options: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """What the options say of the fields of a settings class."""
+    return {field.name: getattr(options, field.name) for field in fields(settings) if hasattr(options, field.name)}
+
+
+def add_mimicry(command: Parser, prefix: str = "") -> None:
+    """The imitator and what it paints; `prefix` tells its own steps from those of an attack."""
     add = command.add_argument
-    add("--epsilon", type=int, default=8, metavar="N", help="largest change of any channel of any pixel, of 255 levels")
-    add("--steps", type=int, default=100, metavar="N", help="steps of the attack")
-    add("--samples", type=int, default=1, metavar="N", help="Monte-Carlo samples averaged in each step")
-    add("--step-size", type=float, metavar="S", help="change in one step, of 255 levels; else an eighth of epsilon")
-    add("--objective", default="advdm", metavar="NAME", help=f"what the attack pushes on: {OBJECTIVE_NAMES}")
-    add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same bytes")
+    add("--imitator", choices=IMITATORS, default=next(iter(IMITATORS)), help="who imitates")
+    kinds = {field.name: field.type for settings in IMITATORS.values() for field in fields(settings)}
+    for name, text in IMITATOR.items():
+        option = f"--{prefix if name == 'steps' else ''}{name}".replace("_", "-")
+        add(option, dest=f"imitator_{name}", type=kinds[name], metavar="N", help=f"{text}; else the imitator's own")
+    add("--prompts", type=Path, metavar="FILE", help="a prompt a line, with {} for the style; else six of our own")
+    add("--count", type=int, default=MimicrySettings.count, metavar="N", help="pictures a prompt")
+    add("--sampling-steps", type=int, default=Sampling.steps, metavar="N", help="denoising steps of each picture")
 
 
-def attack_settings(options: argparse.Namespace) -> Settings:
-    from advdm.protection import Settings
-
-    return Settings(options.epsilon, options.steps, options.samples, options.step_size, options.objective, options.seed)
-
-
-def key(path: Path) -> str:
-    """Equal for two paths that may lead to the same file: some file systems ignore case."""
-    return os.path.realpath(path).casefold()
-
-
-def check_report(path: Path, sources: Sequence[Path]) -> None:
-    if path.suffix.lower() != ".json" or key(path) in map(key, sources):
-        raise AdvDMError(f"The report {shown(path)} must be a .json.")
-    check_folder(path.parent)
+def mimicry_settings(options: argparse.Namespace, seed: int = 0) -> MimicrySettings:
+    kind = IMITATORS[options.imitator]
+    given = {name: getattr(options, f"imitator_{name}") for name in IMITATOR}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given.keys() - {field.name for field in fields(kind)}:
+        raise SettingsError(f"The imitator '{options.imitator}' has no {name.replace('_', ' ')}.")
+    prompts = read_prompts(options.prompts) if options.prompts else MimicrySettings.prompts
+    return MimicrySettings(kind(**given), prompts, options.count, Sampling(options.sampling_steps), seed)
 
 
-def check_apart(output: Path, folders: Iterable[Path]) -> None:
-    """What is written must not land among the paintings."""
-    if key(output) in map(key, folders):
-        raise AdvDMError(f"The folder {shown(output.resolve())} holds the paintings; choose another.")
-    check_folder(output)
-
-
-def write_report(path: Path, report: Report | list[Report]) -> None:
-    make_folder(path.parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def read_aloud(path: Path) -> Painting:
-    """The painting, and to the terminal what had to be changed in it."""
-    from advdm.paintings import read_painting
-
-    painting = read_painting(path)
-    for note in painting.notes:
-        print(f"{shown(path)}: {note}", file=sys.stderr)
-    return painting
-
-
-def add_imitator(command: Parser) -> None:
-    add = command.add_argument
-    add("--vectors", type=int, default=4, metavar="N", help="vectors of the learned word")
-    add("--learning-rate", type=float, default=0.02, metavar="R", help="of the word; settled on atelier, not elsewhere")
-    add("--prompts", type=Path, metavar="FILE", help="a prompt a line, with {} for the word; else six of our own")
-    add("--count", type=int, default=1, metavar="N", help="pictures a prompt")
-    add("--sampling-steps", type=int, default=25, metavar="N", help="denoising steps of each picture")
-
-
-def mimicry_settings(
-    options: argparse.Namespace, steps: int, seed: int = 0, strength: float | None = None
-) -> MimicrySettings:
-    from advdm.imitators.inversion import InversionSettings
-    from advdm.mimicry import PROMPTS, MimicrySettings
-
-    prompts = read_prompts(options.prompts) if options.prompts else PROMPTS
-    inversion = InversionSettings(steps, options.vectors, options.learning_rate, seed=seed)
-    return MimicrySettings(inversion, prompts, options.count, options.sampling_steps, seed=seed, strength=strength)
+def settings_used(settings: MimicrySettings, model: LatentDiffusion) -> Report:
+    """For a report: everything that the result depends on."""
+    name = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
+    sampling = {"sampling_steps": settings.sampling.steps, "guidance": settings.sampling.guidance}
+    painted = {"prompts": settings.prompts, "count": settings.count, **sampling, "seed": settings.seed}
+    return {"model": model.title, "imitator": name, **asdict(settings.imitator), **painted, **model.machine}
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:
@@ -139,3 +139,77 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     if not all("{}" in prompt for prompt in prompts):
         raise AdvDMError(f"Each prompt in {shown(path)} needs {{}} in the place of the learned word.")
     return prompts
+
+
+def key(path: Path) -> str:
+    """Equal for two paths that may lead to the same file: some file systems ignore case."""
+    return os.path.realpath(path).casefold()
+
+
+def check_report(path: Path, sources: Sequence[Path]) -> None:
+    if path.suffix.lower() != ".json":
+        raise AdvDMError(f"The report {shown(path)} must be a .json.")
+    if key(path) in map(key, sources):
+        raise AdvDMError(f"The report {shown(path)} would replace a painting; choose another name.")
+    check_folder(path.parent)
+
+
+def check_apart(output: Path, folders: Iterable[Path]) -> None:
+    """What is written must not land among the paintings."""
+    if key(output) in map(key, folders):
+        raise AdvDMError(f"The folder {shown(output.resolve())} holds the paintings; choose another.")
+    check_folder(output)
+
+
+def write_report(path: Path, report: Report | list[Report]) -> None:
+    make_folder(path.parent)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+
+
+def read_aloud(path: Path) -> Painting:
+    """The painting, and to the terminal what had to be changed in it."""
+    from advdm.paintings import read_painting
+
+    painting = read_painting(path)
+    for note in painting.notes:
+        say(f"{shown(path)}: {note}")
+    return painting
+
+
+def found_aloud(
+    paths: Sequence[Path], recursive: bool = False, used: Callable[[Path], bool] = lambda path: False
+) -> list[Path]:
+    """The pictures at these paths, at least one, and to the terminal what was skipped of folders, and why.
+
+    What is `used` otherwise is not said to be skipped.
+    """
+    from advdm.folders import find_paintings
+
+    found = find_paintings(paths, recursive)
+    for sentence in replace(found, skipped=tuple(one for one in found.skipped if not used(one.path))).sentences:
+        say(sentence)
+    if not found.paintings:
+        raise AdvDMError(f"There is no picture in {', '.join(map(shown, paths))}.")
+    return list(found.paintings)
+
+
+def say(sentence: str) -> None:
+    """One line on stderr, beside a bar if there is one; of several processes only the first speaks of what all see."""
+    if os.environ.get("RANK", "0") == "0":
+        tqdm.write(sentence, file=sys.stderr)
+
+
+def processes(device: str) -> PartialState:
+    """This process among those of `accelerate launch`; chooses its card."""
+    from datetime import timedelta
+
+    from accelerate import PartialState
+
+    # One may wait for another's paintings for days.
+    return PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
+
+
+def progress(total: int, quiet: bool = False) -> Any:
+    """A bar on a terminal; where stderr is none, it holds sentences and no bar."""
+    return tqdm(total=total, unit=" steps", leave=False, dynamic_ncols=True, disable=quiet or None)

@@ -1,7 +1,7 @@
 """The paper's experiment: what imitators learn from originals, from random noise, and from protected copies."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from pandas import DataFrame
 
@@ -10,31 +10,10 @@ from advdm.mimicry import ORIGINAL, RANDOM, with_random_noise
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.protection import protection_steps
-from advdm.settings import MimicrySettings, Settings, whole
+from advdm.settings import EvaluationSettings, Settings
 
-AS_PUBLISHED = "as-published"
-"""The attack of the paper and nothing else, among the objectives; the baseline of every claim."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What to compare. attack gives all but epsilon, objective and seed. Raises SettingsError when out of range."""
-
-    epsilons: tuple[int, ...] = (2, 4, 8, 16)
-    objectives: tuple[str, ...] = ("advdm", AS_PUBLISHED)
-    seeds: int = 1
-    attack: Settings = field(default_factory=Settings)
-    mimicry: MimicrySettings = field(default_factory=MimicrySettings)
-
-    def __post_init__(self) -> None:
-        whole("seeds", self.seeds, 1, 1000)
-        list(self.attacks(0))
-
-    def attacks(self, seed: int) -> Iterator[tuple[Side, Settings]]:
-        for objective in self.objectives:
-            chosen = {"as_published": True} if objective == AS_PUBLISHED else {"objective": objective}
-            for epsilon in self.epsilons:
-                yield Side(objective, epsilon), replace(self.attack, **chosen, epsilon=epsilon, seed=seed)  # type: ignore[arg-type]
+class Evaluation(EvaluationSettings):
+    """Copies of the paintings by every attack at every epsilon, and by random noise."""
 
     def sides(
         self, paintings: Sequence[Painting], seed: int, model: LatentDiffusion, tick: Tick
@@ -43,8 +22,10 @@ class Evaluation:
         sides = {Side(ORIGINAL): list(paintings)}
         for epsilon in self.epsilons:
             sides[Side(RANDOM, epsilon)] = [with_random_noise(one, epsilon, seed) for one in paintings]
-        for side, attack in self.attacks(seed):
-            sides[side] = [protected_copy(one, model, attack, tick) for one in paintings]
+        for objective in self.objectives:
+            for epsilon in self.epsilons:
+                attack = self.attack_with(objective, epsilon, seed)
+                sides[Side(objective, epsilon)] = [protected_copy(one, model, attack, tick) for one in paintings]
         return sides
 
     def ticks(self, paintings: int) -> int:
