@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -57,9 +56,12 @@ def psnr(a: Levels, b: Levels) -> float:
 
 def ssim(a: Levels, b: Levels) -> float:
     """Structural similarity (Wang et al. 2004: Gaussian window, sigma 1.5) of two (H, W, 3) uint8 pictures."""
-    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    similarity = partial(structural_similarity, channel_axis=2, data_range=255, **window)
-    return sum(share * float(similarity(x, y)) for x, y, share in _strips(a, b))
+    total = 0.0
+    for x, y, share in _strips(a, b):
+        total += share * structural_similarity(
+            x, y, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+    return float(total)
 
 
 def perceptual(a: Levels, b: Levels) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from advdm.models import Condition, LatentDiffusion
 
-Objective = Callable[[LatentDiffusion, Tensor, "Draw", Tensor], tuple[Tensor, Tensor]]
+Objective = Callable[[LatentDiffusion, Tensor, "Draw", Condition], tuple[Tensor, Tensor]]
 
 MIST_WEIGHT = 10_000 / (4 * 64 * 64)
 """Mist weighs the noise error with 10,000 against a sum of squares over the 4 x 64 x 64 numbers of a latent of Stable

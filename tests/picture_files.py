@@ -1,14 +1,25 @@
-"""Picture files that Pillow cannot write, or would not."""
+"""Picture files for the tests, many of which Pillow cannot write, or would not."""
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ExifTags, Image
 
-Levels = npt.NDArray[np.uint8]
+from advdm.paintings import Levels, Painting, read_painting, write_painting
+
+BEST: dict[str, dict[str, Any]] = {
+    "WEBP": {"lossless": True, "exact": True},
+    "JPEG": {"quality": 95, "subsampling": 0},
+}
 
 
 def gradient(height: int = 72, width: int = 96, channels: int = 3) -> Levels:
@@ -18,13 +29,71 @@ def gradient(height: int = 72, width: int = 96, channels: int = 3) -> Levels:
     return levels
 
 
+RGB = gradient()
+GREY = gradient(channels=1)[..., 0]
+ALPHA = RGB[..., 2] // 2
+
+
+def read(data: bytes, name: str = "harvest.png") -> Painting:
+    """The painting in a file of that content and name."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(data)
+        return read_painting(path)
+
+
+def written(painting: Painting, levels: Levels | None = None) -> bytes:
+    """The file that is written with these levels, or with the painting's own."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "out.png")
+        return write_painting(painting.levels if levels is None else levels, painting, path).read_bytes()
+
+
+def encoded(picture: Image.Image | npt.NDArray[Any], kind: str = "PNG", **options: Any) -> bytes:
+    """The file that Pillow writes, as close to the picture as its kind allows."""
+    file = io.BytesIO()
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(file, kind, **(BEST.get(kind, {}) | options))
+    return file.getvalue()
+
+
+def image_of(mode: str) -> Image.Image:
+    """A picture in that mode, cut from RGB, GREY and ALPHA."""
+    match mode:
+        case "L" | "1":
+            return Image.fromarray(GREY).convert(mode)
+        case "LA" | "RGBA":
+            image = Image.fromarray(GREY if mode == "LA" else RGB)
+            image.putalpha(Image.fromarray(ALPHA))
+            return image
+        case "I;16":
+            return Image.fromarray(GREY.astype(np.uint16) * 257)
+        case "P":
+            return Image.fromarray(RGB).quantize(64)
+        case _:
+            return Image.fromarray(RGB).convert(mode)
+
+
+def exif_of(**tags: Any) -> Image.Exif:
+    exif = Image.Exif()
+    exif.update({ExifTags.Base[name]: value for name, value in tags.items()})
+    return exif
+
+
+def replaced(data: bytes, at: int, part: bytes) -> bytes:
+    return data[:at] + part + data[at + len(part) :]
+
+
+# PNG
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_file(rows: list[bytes], width: int, depth: int, colour: int, extra: bytes = b"") -> bytes:
+def png_file(rows: Sequence[bytes], width: int, depth: int, colour: int, extra: bytes = b"", height: int = 0) -> bytes:
     """A PNG of any depth and colour type; `extra` holds the chunks between header and picture."""
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height or len(rows), depth, colour, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
@@ -36,60 +105,80 @@ def deep_png(levels: npt.NDArray[np.uint16], extra: bytes = b"") -> bytes:
     return png_file(rows, width, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], extra)
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that says how large it is, and then holds next to nothing."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+def after_header(png: bytes, *chunks: bytes) -> bytes:
+    """The PNG with more chunks right behind its header."""
+    return png[:33] + b"".join(chunks) + png[33:]
 
 
-def tiff_file(tags: dict[int, int], data: bytes, offset_tag: int = 273) -> bytes:
-    """An uncompressed or compressed little-endian TIFF whose tags are all 32-bit integers."""
-    tags = {**tags, offset_tag: 8 + 2 + 12 * (len(tags) + 1) + 4}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + data
+def chunks_of(png: bytes) -> dict[bytes, bytes]:
+    """Kind and data of the chunks, in their order."""
+    found, at = {}, 8
+    while at < len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        found.setdefault(kind, png[at + 8 : at + 8 + length])
+        at += 12 + length
+    return found
 
 
-def planar_tiff(levels: npt.NDArray[np.generic], compress: bool) -> bytes:
-    """A TIFF of unsigned levels (H, W, C) whose channels, grey or RGB, are stored one after another."""
-    height, width, channels = levels.shape
-    planes = [levels[..., channel].tobytes() for channel in range(channels)]
-    planes = list(map(zlib.compress, planes)) if compress else planes
-    sizes = [len(plane) for plane in planes]
-    starts = [8 + sum(sizes[:number]) for number in range(channels)]
-    fields = {
-        256: [width],
-        257: [height],
-        258: [8 * levels.dtype.itemsize] * channels,
-        259: [8 if compress else 1],
-        262: [2 if channels == 3 else 1],
-        273: starts,
-        277: [channels],
-        278: [height],
-        279: sizes,
-        284: [2],
-    }
+def interlaced_png(levels: Levels) -> bytes:
+    """An Adam7 PNG of RGB levels."""
+    height, width, _ = levels.shape
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    parts = (levels[top::down, left::right] for top, left, down, right in passes)
+    data = b"".join(b"\0" + row.tobytes() for part in parts for row in part)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+# TIFF
+
+
+def tiff_file(strips: Sequence[bytes], tags: dict[int, Sequence[int]], tiled: bool = False) -> bytes:
+    """A little-endian TIFF of those strips (or tiles), all of its tags lists of 32-bit integers."""
+    sizes = [len(strip) for strip in strips]
+    starts = [8 + sum(sizes[:number]) for number in range(len(sizes))]
     at, lists, entries = 8 + sum(sizes), b"", b""
-    for tag, values in fields.items():
+    tags = {**tags, 324 if tiled else 273: starts, 325 if tiled else 279: sizes}
+    for tag, values in sorted(tags.items()):
         data = struct.pack(f"<{len(values)}I", *values)
         entries += struct.pack("<HHI", tag, 4, len(values))
         entries += data if len(data) == 4 else struct.pack("<I", at + len(lists))
         lists += data if len(data) > 4 else b""
-    header = b"II*\0" + struct.pack("<I", at + len(lists))
-    return header + b"".join(planes) + lists + struct.pack("<H", len(fields)) + entries + bytes(4)
+    header, count = b"II*\0" + struct.pack("<I", at + len(lists)), struct.pack("<H", len(tags))
+    return b"".join([header, *strips, lists, count, entries, bytes(4)])
 
 
-def grey_tiff(width: int, height: int, bits: int, white_is_zero: bool, data: bytes) -> bytes:
-    tags = {
-        256: width,
-        257: height,
-        258: bits,
-        259: 1,
-        262: 0 if white_is_zero else 1,
-        277: 1,
-        278: height,
-        279: len(data),
-    }
-    return tiff_file(tags, data)
+def tiff_of(
+    levels: npt.NDArray[np.generic],
+    extra: Sequence[int] = (),
+    planar: bool = False,
+    compress: bool = False,
+    tags: dict[int, Sequence[int]] | None = None,
+) -> bytes:
+    """A TIFF of levels (H, W, C), grey or RGB with extra samples of those types, but for what `tags` say."""
+    height, width, channels = levels.shape
+    planes = [levels[..., c].tobytes() for c in range(channels)] if planar else [levels.tobytes()]
+    bits, space = [8 * levels.dtype.itemsize] * channels, [2 if channels >= 3 else 1]
+    usual: dict[int, Sequence[int]] = {256: [width], 257: [height], 258: bits, 259: [8 if compress else 1], 262: space}
+    usual |= {277: [channels], 278: [height], 284: [2 if planar else 1], 338: extra}
+    used = {tag: values for tag, values in (usual | (tags or {})).items() if values}
+    return tiff_file([zlib.compress(plane) for plane in planes] if compress else planes, used)
+
+
+# Other kinds
+
+
+def bmp_file(width: int, height: int, bits: int, compression: int, data: bytes, palette: bytes = b"") -> bytes:
+    """A Windows bitmap; a negative height means that the top row comes first."""
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(data), 0, 0, 0, 0)
+    start = 14 + len(info) + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + info + palette + data
+
+
+def scan_bomb(jpeg: bytes, scans: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again, each time for a pass over the whole picture."""
+    last = jpeg.rfind(b"\xff\xda")
+    return jpeg[:-2] + jpeg[last:-2] * scans + jpeg[-2:]
 
 
 def icc_profile(space: bytes, size: int = 588) -> bytes:
@@ -111,31 +200,3 @@ def cmyk_profile() -> bytes:
         63190, 65536, 54061, b"",
     )  # fmt: skip
     return header + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
-
-
-def bmp_file(width: int, height: int, bits: int, compression: int, data: bytes, palette: bytes = b"") -> bytes:
-    """A Windows bitmap; a negative height means that the top row comes first."""
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(data), 0, 0, 0, 0)
-    start = 14 + len(info) + len(palette)
-    return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + info + palette + data
-
-
-def scan_bomb(jpeg: bytes, scans: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again, each time for a pass over the whole picture."""
-    last = jpeg.rfind(b"\xff\xda")
-    return jpeg[:-2] + jpeg[last:-2] * scans + jpeg[-2:]
-
-
-def after_header(png: bytes, *chunks: bytes) -> bytes:
-    """The PNG with more chunks right behind its header."""
-    return png[:33] + b"".join(chunks) + png[33:]
-
-
-def interlaced_png(levels: Levels) -> bytes:
-    """An Adam7 PNG of RGB levels."""
-    height, width, _ = levels.shape
-    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-    parts = (levels[top::down, left::right] for top, left, down, right in passes)
-    data = b"".join(b"\0" + row.tobytes() for part in parts for row in part)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")

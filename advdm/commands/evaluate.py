@@ -17,7 +17,6 @@ from advdm.commands.shared import (
     check_apart,
     chosen,
     found_aloud,
-    key,
     mimicry_settings,
     processes,
     progress,
@@ -43,7 +42,13 @@ def add(commands: Commands) -> None:
     add("--epsilons", type=numbers, default=epsilons, metavar="N,N", help="largest changes, of 255 levels")
     text = f"the attacks: {AS_PUBLISHED}, or any of {', '.join(MEANINGS)}"
     add("--objectives", type=names, default=objectives, metavar="NAME,NAME", help=text)
-    add("--seeds", type=int, default=EvaluationSettings.seeds, metavar="N", help="runs with seeds 0 to N - 1 on each subject")
+    add(
+        "--seeds",
+        type=int,
+        default=EvaluationSettings.seeds,
+        metavar="N",
+        help="runs on each subject",
+    )
     add_settings(command, Settings, {name: ATTACK[name] for name in ("steps", "samples", "step_size", "even")})
     add_mimicry(command, "imitator-")
 
@@ -64,21 +69,22 @@ def evaluate(options: argparse.Namespace) -> int:
     """Every picture in the folder by itself is a subject, and so is every folder in it."""
     from advdm.experiments.cells import Subject
     from advdm.experiments.evaluate import Evaluation
-    from advdm.folders import find_paintings
 
-    attack = Settings(**chosen(options, Settings))
-    mimicry = mimicry_settings(options)
+    attack, mimicry = Settings(**chosen(options, Settings)), mimicry_settings(options)
     experiment = Evaluation(options.epsilons, options.objectives, options.seeds, attack, mimicry)
     folder, whole = options.folder, Path(os.path.abspath(options.folder))
     if not os.path.isdir(folder):
         raise AdvDMError(f"{shown(folder)} is not a folder.")
     output = options.output or whole.parent / f"{whole.name}_evaluation"
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    painters = {path: find_paintings([path]).paintings for path in folders if key(path) != key(output)}
-    subjects = [Subject(path.stem, (path,)) for path in found_aloud([folder], used=os.path.isdir, empty=True)]
-    subjects += [Subject(path.name, tuple(found_aloud([path]))) for path, found in painters.items() if found]
-    if not subjects:
-        raise AdvDMError(f"There is no picture in {shown(whole)}.")
+
+    def own(path: Path) -> bool:
+        """Whether an earlier run wrote it."""
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(output))
+
+    files: dict[str, list[Path]] = {}
+    for path in found_aloud([folder], True, own):
+        files.setdefault(path.relative_to(folder).parts[0], []).append(path)
+    subjects = [Subject(name, tuple(paths)) for name, paths in files.items()]
     return run(experiment, subjects, output, options)
 
 

@@ -43,12 +43,19 @@ PAINTED = re.compile(r"(prompt_only|original|protected|random_noise)(_\d{2,}\.pn
 
 
 def add(commands: Commands) -> None:
-    text = "Imitate a painter from originals, from their protected copies and from random noise, and say what came of it."
+    text = "Imitate a painter from originals, protected copies and random noise, and say how near each imitation came."
     command = add_command(commands, "mimic", text, mimic)
     add = command.add_argument
     add("original", metavar="ORIGINAL", type=Path, help="a painting, or a folder of paintings by one painter")
     add("protected", metavar="PROTECTED", type=Path, help="its protected copy, or a folder of theirs")
-    add("-o", "--output", type=Path, required=True, metavar="DIR", help="for pictures, what was learned, and report.json")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for pictures, what was learned, report.json",
+    )
     add_machine(command)
     add_mimicry(command)
     add("--seed", type=int, default=MimicrySettings.seed, metavar="N", help="of the learning and of the pictures")
@@ -92,16 +99,20 @@ def mimic(options: argparse.Namespace) -> int:
 
 def told(outcome: Outcome) -> Report:
     """The finding for a report, and the numbers of each side by its name."""
+    from advdm.experiments.tables import COLUMNS
+
+    numbers = [name for name in COLUMNS if name != "imitation"]
     finding = outcome.finding
     unknown = dict.fromkeys(("value", "low", "high"))
     copies = [str(side) for side in outcome.learned if str(side) != "original"]
-    keys = ("distance", "frechet_distance", "knn_precision", "noise_error", "max_change", "visibility", "psnr", "ssim", "perceptual")
     return {
         "gain": finding.gain.value,
         "gain_low": finding.gain.low,
         "gain_high": finding.gain.high,
         "imitation": {side: asdict(one) if (one := finding.imitation.get(side)) else unknown for side in copies},
-        "sides": {str(side): {name: row[name] for name in keys if name in row} for side, row in outcome.rows.items()},
+        "sides": {
+            str(side): {name: row[name] for name in numbers if name in row} for side, row in outcome.rows.items()
+        },
         "pictures": finding.pictures,
         "verdict": finding.verdict,
         "sentence": finding.sentence,

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -31,6 +31,7 @@ from advdm.commands.shared import (
     progress,
     read_aloud,
     say,
+    say_once,
     write_report,
 )
 from advdm.errors import AdvDMError
@@ -81,7 +82,7 @@ def protect(options: argparse.Namespace) -> int:
         check_report(options.report, sources)
     outcomes: dict[Path, Report] = {}
     for source, output in outputs.items():
-        with recorded(outcomes, source, say):
+        with recorded(outcomes, source, say_once):
             check_painting(source)
             check_folder(output.parent)
     accepted = [source for source in sources if source not in outcomes]
@@ -134,22 +135,23 @@ def protect_one(
     from advdm.protection import protection_steps
 
     start = time.perf_counter()
-    painting = read_aloud(source)
+    painting = read_aloud(source, say)
     white = np.array(Image.fromarray(mask.levels).convert("L")) if mask else None
     for step in protection_steps(painting, model, settings, target, white):
         bar.update()
+        last = step
     make_folder(output.parent)
-    step.protected().save(output)
+    last.protected().save(output)
     seconds = time.perf_counter() - start
     measured = asdict(compare(painting, read_painting(output)))
     if measured["max_change"] == 0:
-        tqdm.write(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.", sys.stderr)
+        say(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.")
     measured = {name: value if math.isfinite(value) else None for name, value in measured.items()}  # as JSON wants it
     return {"protected": shown(output), "seconds": round(seconds, 2), **measured}
 
 
 @contextmanager
-def recorded(outcomes: dict[Path, Report], source: Path, say: Any = partial(tqdm.write, file=sys.stderr)) -> Iterator[None]:
+def recorded(outcomes: dict[Path, Report], source: Path, say: Callable[[str], None] = say) -> Iterator[None]:
     """Say and record what is refused inside the block, and go on after it."""
     try:
         yield

@@ -41,5 +41,5 @@ def robustness(options: argparse.Namespace) -> int:
     from advdm.experiments.robustness import Robustness
 
     experiment = Robustness(Settings(**chosen(options, Settings)), mimicry_settings(options, options.seed))
-    subjects = [Subject(path.stem, (path,)) for path in found_aloud(options.originals, options.recursive)]
+    subjects = [Subject(path.name, (path,)) for path in found_aloud(options.originals, options.recursive)]
     return run(experiment, subjects, options.output, options)

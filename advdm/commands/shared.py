@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from advdm.errors import AdvDMError, SettingsError
 from advdm.files import atomic_path, check_folder, make_folder, reason, shown
-from advdm.settings import IMITATORS, MEANINGS, MimicrySettings, Sampling, Settings
+from advdm.settings import IMITATORS, MEANINGS, MimicrySettings, Sampling
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -167,7 +167,18 @@ def write_report(path: Path, report: Report | list[Report]) -> None:
         temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
-def read_aloud(path: Path) -> Painting:
+def say(sentence: str) -> None:
+    """One line on stderr, beside a bar if there is one."""
+    tqdm.write(sentence, file=sys.stderr)
+
+
+def say_once(sentence: str) -> None:
+    """The same of what every process of `accelerate launch` sees: only the first speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        say(sentence)
+
+
+def read_aloud(path: Path, say: Callable[[str], None] = say_once) -> Painting:
     """The painting, and to the terminal what had to be changed in it."""
     from advdm.paintings import read_painting
 
@@ -182,22 +193,17 @@ def found_aloud(
 ) -> list[Path]:
     """The pictures at these paths, at least one, and to the terminal what was skipped of folders, and why.
 
-    What is `used` otherwise is not said to be skipped.
+    What is `used` otherwise is neither.
     """
-    from advdm.folders import find_paintings
+    from advdm.folders import Found, find_paintings
 
     found = find_paintings(paths, recursive)
-    for sentence in replace(found, skipped=tuple(one for one in found.skipped if not used(one.path))).sentences:
-        say(sentence)
-    if not found.paintings:
+    paintings = [path for path in found.paintings if not used(path)]
+    for sentence in Found((), tuple(one for one in found.skipped if not used(one.path))).sentences:
+        say_once(sentence)
+    if not paintings:
         raise AdvDMError(f"There is no picture in {', '.join(map(shown, paths))}.")
-    return list(found.paintings)
-
-
-def say(sentence: str) -> None:
-    """One line on stderr, beside a bar if there is one; of several processes only the first speaks of what all see."""
-    if os.environ.get("RANK", "0") == "0":
-        tqdm.write(sentence, file=sys.stderr)
+    return paintings
 
 
 def processes(device: str) -> PartialState:

@@ -74,9 +74,7 @@ class Cell:
         return rows
 
 
-def plan_cells(
-    subjects: Sequence[Subject], output: Path, experiment: Experiment, model: LatentDiffusion
-) -> list[Cell]:
+def plan_cells(subjects: Sequence[Subject], output: Path, experiment: Experiment, model: LatentDiffusion) -> list[Cell]:
     """Every cell; its folder's name tells settings, weights and the pictures' bytes apart from all others."""
     settings = {name: value for name, value in asdict(experiment).items() if name != "seeds"}  # type: ignore[call-overload]
     wanted = json.dumps([EXPERIMENT, type(experiment).__name__, settings, fingerprint(model)]).encode()
@@ -124,7 +122,7 @@ def make_cell(cell: Cell, model: LatentDiffusion, experiment: Experiment, tick: 
 def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, model: LatentDiffusion) -> str:
     """NAME.md, NAME.csv, NAME_subjects.csv and NAME_sheet.jpg of finished cells; returns the first one's text."""
     name = type(experiment).__name__
-    rows = [row for cell in cells for row in cell.rows()]
+    rows = [{**row, "subject": name} for cell, name in zip(cells, names_of(cells), strict=True) for row in cell.rows()]
     table, first = experiment.finish(summarise(rows))
     subjects = len({cell.subject for cell in cells})
     counted = f"{subjects} subject{'s' * (subjects != 1)}, {experiment.seeds} seed{'s' * (experiment.seeds != 1)}"
@@ -145,6 +143,15 @@ def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, m
     with atomic_path(output / f"{stem}_sheet.jpg") as path:
         grid(pages).save(path, quality=90)
     return text
+
+
+def names_of(cells: Sequence[Cell]) -> list[str]:
+    """The name of each cell's subject, with a number where two pictures of different folders have the same."""
+    subjects = list(dict.fromkeys(cell.subject for cell in cells))
+    names = [subject.name for subject in subjects]
+    tagged = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
+    by_subject = dict(zip(subjects, tagged, strict=True))
+    return [by_subject[cell.subject] for cell in cells]
 
 
 def page(cell: Cell, experiment: Experiment) -> Image.Image:

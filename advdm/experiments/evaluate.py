@@ -12,6 +12,7 @@ from advdm.paintings import Painting
 from advdm.protection import protection_steps
 from advdm.settings import EvaluationSettings, Settings
 
+
 class Evaluation(EvaluationSettings):
     """Copies of the paintings by every attack at every epsilon, and by random noise."""
 
@@ -42,4 +43,5 @@ def protected_copy(painting: Painting, model: LatentDiffusion, attack: Settings,
     """The painting as an attack leaves it; ticks at every step."""
     for step in protection_steps(painting, model, attack):
         tick(1)
-    return replace(painting, levels=step.protected().levels)
+        last = step
+    return replace(painting, levels=last.protected().levels)

@@ -37,7 +37,7 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of one subject: a row, pictures (n, 3, S, S) for each side and the prompt alone, and what was learned."""
+    """What came of one subject: rows and pictures (n, 3, S, S) also of the prompt alone, and what the sides learned."""
 
     finding: Finding
     rows: dict[Side, Row]

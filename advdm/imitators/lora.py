@@ -89,9 +89,7 @@ def learn_loras(
 @contextmanager
 def adapters(model: LatentDiffusion, settings: LoraSettings, names: Sequence[str], seed: int = 0) -> Iterator[None]:
     """New adapters in the denoiser, all with equal weights; afterwards it is again what it was."""
-    config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.rank, target_modules=TARGETS, init_lora_weights="gaussian"
-    )
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules=TARGETS, init_lora_weights="gaussian")
     unet = model.unet
     before = set(getattr(unet, "peft_config", ()))
     try:
