@@ -67,6 +67,11 @@ class Settings:
             return self.step_size
         return 1.0 if self.as_published else self.epsilon / 8
 
+    @property
+    def evenly(self) -> bool:
+        """Whether every pixel and every channel may use all of epsilon."""
+        return self.even or self.as_published
+
     def check_target(self, target: object | None) -> None:
         """Refuse a target that the objective would not look at."""
         if target is not None and self.objective not in TARGETED:
