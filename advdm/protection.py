@@ -125,7 +125,8 @@ def shares(painting: Painting, settings: Settings, mask: Levels | None) -> np.nd
         raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")
     even = settings.even or settings.as_published
     share = np.ones((height, width), np.float32) if even else budget(painting.levels)
-    share = share if mask is None else share * (mask / np.float32(LEVELS))
+    if mask is not None:
+        share = share * (mask.astype(np.float32) / LEVELS)
     return np.rint(share * settings.epsilon) / np.float32(settings.epsilon)
 
 
