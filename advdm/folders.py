@@ -41,7 +41,8 @@ class Found:
         named = [one for one in self.skipped if one.reason not in (HIDDEN, NO_PICTURE)]
         sentences = [f"Skipped: {shown(one.path)} {one.reason}." for one in named]
         if others := len(self.skipped) - len(named):
-            sentences.append(f"Skipped: {others} hidden or {'is' if others == 1 else 'are'} no picture.")
+            files = "1 file that is hidden or no picture" if others == 1 else f"{others} files, hidden or no pictures"
+            sentences.append(f"Skipped: {files}.")
         return sentences
 
 
@@ -53,7 +54,8 @@ def find_paintings(paths: Iterable[StrPath], recursive: bool = False) -> Found:
     """
     taken: dict[str, Path] = {}
     skipped: dict[str, Skipped] = {}
-    for path in map(Path, paths):
+    named = [Path(path) for path in paths]
+    for path in named:
         try:
             for one in _within(path, recursive) if os.path.isdir(path) else (path,):
                 if isinstance(one, Skipped):
@@ -62,7 +64,8 @@ def find_paintings(paths: Iterable[StrPath], recursive: bool = False) -> Found:
                     taken.setdefault(os.path.abspath(one), one)
         except OSError as error:
             raise PaintingError(f"{shown(path)} cannot be opened: {reason(error)}.") from error
-    return Found(tuple(taken.values()), tuple(one for place, one in skipped.items() if place not in taken))
+    done = taken.keys() | {os.path.abspath(path) for path in named}
+    return Found(tuple(taken.values()), tuple(one for place, one in skipped.items() if place not in done))
 
 
 def why_skipped(path: Path) -> str:

@@ -8,7 +8,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import numpy as np
 import pytest
 
-from advdm.models.latent_diffusion import LatentDiffusion
+from advdm.models import LatentDiffusion, StableDiffusion
 from advdm.paintings import Painting
 from tests.tiny import tiny_pipeline
 
@@ -16,12 +16,12 @@ from tests.tiny import tiny_pipeline
 @pytest.fixture(scope="session")
 def tiny() -> LatentDiffusion:
     """A tiny random epsilon-predicting model; frozen, so one serves all tests."""
-    return LatentDiffusion(tiny_pipeline(), "tiny")
+    return StableDiffusion(tiny_pipeline(), "tiny")
 
 
 @pytest.fixture(scope="session")
 def tiny_v() -> LatentDiffusion:
-    return LatentDiffusion(tiny_pipeline("v_prediction"), "tiny-v")
+    return StableDiffusion(tiny_pipeline("v_prediction"), "tiny-v")
 
 
 @pytest.fixture

@@ -7,129 +7,112 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import gradio as gr
 import httpx
 import pytest
-import torch
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
 
-from advdm import AdvDMError
-from advdm.imitators.inversion import Word
+from advdm import cli
 from tests import app_server
-from tests.test_cli import MIMIC, QUICK, ROOT, paint, pair, run, saved_tiny, workplace, written  # noqa: F401  (fixtures)
+from tests.picture_files import gradient
+from tests.tiny import tiny_pipeline
 
+ROOT = Path(__file__).parents[1]
 BLOCK = 4096
-Fill = Callable[[int], None]
+FULL = "no space left on device."
+ATTACK = ("--steps", "2")
+MIMIC = ("mimic", "a.png", "b.png", "--steps", "2", "--count", "1", "-o")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def workplace(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of two paintings, one more in a folder of its own; the tiny model."""
+    monkeypatch.setenv("ADVDM_MODEL", str(model))
+    monkeypatch.chdir(tmp_path)
+    Path("DIR").mkdir()
+    for number, name in enumerate(("a.png", "b.png", "DIR/c.png")):
+        Image.fromarray(gradient(80 + number, 90)).effect_spread(9).save(name)  # some 13 KB
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Iterator[Fill]:
-    """Makes the folder full, a disk of its own, with only so many bytes left."""
-    folder = tmp_path / "full"
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is a small disk of its own, with a painting on it."""
+    folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("may not mount a disk here")
-
-    def fill(left: int) -> None:
-        used = os.statvfs(folder)
-        (folder / "filler").write_bytes(bytes(used.f_bavail * used.f_bsize - left))
-
     try:
-        yield fill
+        (folder / "d.png").write_bytes(Path("a.png").read_bytes())
+        yield folder
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def refused(capsys: pytest.CaptureFixture[str], before: list[str]) -> str:
-    """The one line on stderr; what was there before is all there is."""
+def fill(disk: Path, left: int) -> None:
+    """Leave only so many bytes."""
+    used = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(used.f_bavail * used.f_bsize - left))
+
+
+def everything() -> list[Path]:
+    return sorted(path for path in Path().rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("left", "command"),
+    [
+        (BLOCK, ["protect", "disk/d.png", *ATTACK]),
+        (BLOCK, ["protect", "a.png", "-o", "disk/new/a.png", *ATTACK]),
+        (8 * BLOCK, [*MIMIC, "disk/out"]),
+    ],
+)
+def test_a_full_disk(disk: Path, capsys: pytest.CaptureFixture[str], left: int, command: list[str]) -> None:
+    fill(disk, left)
+    before = everything()
+    assert cli.main(command) == 2
     err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert written() == before
-    return err.strip()
+    assert err.endswith(f": {FULL}\n") and err.count("\n") == 1
+    assert everything() == before
 
 
-def test_protect(full: Fill, capsys: pytest.CaptureFixture[str]) -> None:
-    paint("full/a.png")
-    full(BLOCK)  # of the 13 KB that the copy takes
-    before = written()
-    assert run("protect", "full/a.png", *QUICK) == 2
-    assert refused(capsys, before) == "a_protected.png cannot be written: no space left on device."
-
-
-def test_report(full: Fill, capsys: pytest.CaptureFixture[str]) -> None:
-    paint("a.png")
-    full(0)
-    assert run("protect", "a.png", "--report", "full/r.json", *QUICK) == 2
-    out, err = capsys.readouterr()
-    assert out.startswith("a.png: largest change ")  # which was done and stays
-    assert err == "r.json cannot be written: no space left on device.\n"
-    assert written() == ["a.png", "a_protected.png", "full/filler"]
-
-
-def test_mimic(full: Fill, pair: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    full(8 * BLOCK)  # of six pictures, a sheet and two words
-    before = written()
-    assert run("mimic", "a.png", "a_protected.png", *MIMIC[:-1], "full/out") == 2
-    assert refused(capsys, before).endswith(": no space left on device.")
-
-
-def test_word(full: Fill) -> None:
-    full(0)
-    before = written()
-    with pytest.raises(AdvDMError, match=r"^w\.safetensors cannot be written: no space left on device\.$"):
-        Word("<a>", torch.zeros(8, 768)).save("full/w.safetensors")
-    assert written() == before
-
-
-def test_evaluate(full: Fill, capsys: pytest.CaptureFixture[str]) -> None:
-    paint("DIR/a.png")
-    Path("prompts.txt").write_text("a painting in the style of {}\na boat in {}\n")
-    full(8 * BLOCK)
-    before = written()
-    quick = ("--steps", "1", "--inversion-steps", "1", "--epsilons", "4", "--vectors", "1", "--sampling-steps", "1")
-    assert run("evaluate", "DIR", "-o", "full/out", "--prompts", "prompts.txt", *quick) == 2
-    assert refused(capsys, before).endswith(": no space left on device.")
-
-
-@pytest.mark.parametrize("left", [0, 8 * BLOCK, 16 * BLOCK])
-def test_app(full: Fill, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    app_server.app()
-    from ui import protect
-
-    paint("a.png")
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(Path("full").absolute()))
-    full(left)
-    before = written()
-    visitor: Any = SimpleNamespace(session_hash="somebody")
-    with pytest.raises(gr.Error, match=r"no space left on device\.") as refusal:
-        list(protect.show_protection("a.png", 8, 2, 1, 0, "advdm", 0, False, visitor))
-    assert not refusal.value.print_exception
-    assert written() == before
+def test_a_report_without_space_costs_no_painting(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(disk, 0)
+    assert cli.main(["protect", "a.png", "--report", "disk/r.json", *ATTACK]) == 2
+    assert capsys.readouterr().err == f"r.json cannot be written: {FULL}\n"
+    assert Path("a_protected.png").exists() and not Path("disk/r.json").exists()
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ["protect", "full/a.png"],
-        ["protect", "a.png", "-o", "full/new"],
-        ["protect", "a.png", "--report", "full/r.json"],
-        ["mimic", "a.png", "a.png", "-o", "full/out"],
-        ["evaluate", "DIR", "-o", "full/out"],
+        ["protect", "disk/d.png"],
+        ["protect", "a.png", "-o", "disk/new"],
+        ["protect", "a.png", "--report", "disk/r.json"],
+        [*MIMIC, "disk/out"],
+        ["evaluate", "DIR", "-o", "disk/out"],
     ],
 )
-def test_read_only(
-    full: Fill, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_disk_that_may_not_be_written_is_told_before_the_model_is_loaded(
+    disk: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("advdm.model.load_model", lambda *_: pytest.fail("the model was loaded"))
-    paint("a.png"), paint("DIR/a.png"), paint("full/a.png")
-    subprocess.run(["mount", "-o", "remount,ro", "full"], check=True)
-    before = written()
-    assert run(*command) == 2
-    assert refused(capsys, before) == "The folder full cannot be written to."
+    monkeypatch.setenv("ADVDM_MODEL", "no such model")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    before = everything()
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == "The folder disk cannot be written to.\n"
+    assert everything() == before
 
 
 KILLED_IN_SAVE = """
@@ -152,42 +135,60 @@ cli.main(sys.argv[1:])
 
 
 @pytest.mark.parametrize("picture", [1, 3])
-def test_kill_while_mimic_writes(pair: None, picture: int) -> None:  # noqa: F811
+def test_killed_while_mimic_writes(picture: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", KILLED_IN_SAVE, "mimic", "a.png", "a_protected.png", *MIMIC, str(picture)]
+    command = [sys.executable, "-c", KILLED_IN_SAVE, *MIMIC, "out", str(picture)]
     process = subprocess.run(command, env=environment, check=False, timeout=300)
     assert process.returncode == -signal.SIGKILL
-    assert list(Path("out").glob("[!.]*")) == []
+    assert not list(Path("out").glob("[!.]*"))
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_an_app_that_ends_leaves_no_picture(end: signal.Signals) -> None:
+@contextmanager
+def app_with_files_in(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The app as a program of its own, and where it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    cache = Path("cache").absolute()
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(cache), "GRADIO_SERVER_PORT": str(port)}
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder.absolute()), "GRADIO_SERVER_PORT": str(port)}
     app = subprocess.Popen(
         [sys.executable, "app.py"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
-        app_server.wait_until(lambda: app.poll() is not None or answers(port))
-        picture = {"files": ("unpublished.png", paint("a.png").read_bytes())}
-        assert httpx.post(f"http://127.0.0.1:{port}/gradio_api/upload", files=picture, timeout=120).is_success
+        app_server.wait_until(lambda: app.poll() is not None or answers(f"http://127.0.0.1:{port}/"))
+        yield app, f"http://127.0.0.1:{port}/"
+    finally:
+        app.kill()
+        app.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=60).is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_a_full_disk_under_the_page(disk: Path) -> None:
+    with app_with_files_in(disk) as (_, url):
+        client = Client(url, verbose=False)
+        fill(disk, 8 * BLOCK)  # for the upload, but not for what comes of it
+        with pytest.raises(AppError, match=FULL):
+            client.predict(handle_file("a.png"), api_name="/protect")
+        assert {path.name for path in disk.rglob("*.png")} == {"a.png", "d.png"}
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_an_app_that_ends_leaves_no_picture(end: signal.Signals) -> None:
+    cache = Path("cache")
+    with app_with_files_in(cache) as (app, url):
+        picture = {"files": ("unpublished.png", Path("a.png").read_bytes())}
+        assert httpx.post(f"{url}gradio_api/upload", files=picture, timeout=120).is_success
         assert list(cache.rglob("unpublished.png"))
         app.send_signal(end)
         app.wait(app_server.LONG)
         assert not list(cache.rglob("unpublished.png"))
-    finally:
-        app.kill()
-
-
-def answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/", timeout=60).is_success
-    except httpx.TransportError:
-        return False

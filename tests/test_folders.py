@@ -73,7 +73,7 @@ def test_everything_else_is_named_with_its_reason(tmp_path: Path) -> None:
     }
     assert len(found.sentences) == len(found.skipped) - 3
     assert f"Skipped: moving.gif is a GIF, {READABLE}." in found.sentences
-    assert found.sentences[-1] == "Skipped: 4 hidden or are no picture."
+    assert found.sentences[-1] == "Skipped: 4 files, hidden or no pictures."
 
 
 def test_a_file_that_is_named_is_always_taken(tmp_path: Path) -> None:
@@ -101,6 +101,12 @@ def test_recursive_searches_folders_but_no_hidden_ones_and_no_links(tmp_path: Pa
     found = find_paintings([tmp_path, tmp_path / "b"], recursive=True)
     assert found.paintings == tuple(paintings)
     assert skipped(found) == {".cache": "is hidden", "loop": "is a link to a folder", "notes.txt": "is no picture"}
+    assert [one.path.name for one in find_paintings([tmp_path, tmp_path / "b"]).skipped] == [
+        ".cache",
+        "d",
+        "loop",
+        "notes.txt",
+    ]
     (tmp_path / "link").symlink_to(tmp_path / "b")
     assert find_paintings([tmp_path / "link"]).paintings == (tmp_path / "link" / "c.png",)  # one that is named is
 

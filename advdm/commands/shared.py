@@ -38,7 +38,7 @@ ATTACK = {
 """Help for each option that is a field of Settings; the next for those of the imitators' settings."""
 IMITATOR = {
     "steps": "of its learning",
-    "learning_rate": "of its learning; the defaults were settled on atelier",
+    "learning_rate": "of its learning; settled on atelier",
     "vectors": "of the word that inversion learns",
     "rank": "of the LoRA",
     "strength": "of repaint, image to image: 0.04 hardly, 1 anew",
@@ -98,10 +98,12 @@ def add_mimicry(command: Parser, prefix: str = "") -> None:
     """The imitator and what it paints; `prefix` tells its own steps from those of an attack."""
     add = command.add_argument
     add("--imitator", choices=IMITATORS, default=next(iter(IMITATORS)), help="who imitates")
-    kinds = {field.name: field.type for settings in IMITATORS.values() for field in fields(settings)}
     for name, text in IMITATOR.items():
         option = f"--{prefix if name == 'steps' else ''}{name}".replace("_", "-")
-        add(option, dest=f"imitator_{name}", type=kinds[name], metavar="N", help=f"{text}; else the imitator's own")
+        owners = {who: field for who, kind in IMITATORS.items() for field in fields(kind) if field.name == name}
+        defaults = ", ".join(f"{who} {field.default}" for who, field in owners.items())
+        kind: Any = next(iter(owners.values())).type
+        add(option, dest=f"imitator_{name}", type=kind, metavar="N", help=f"{text} (default: {defaults})")
     add("--prompts", type=Path, metavar="FILE", help="a prompt a line, with {} for the style; else six of our own")
     add("--count", type=int, default=MimicrySettings.count, metavar="N", help="pictures a prompt")
     add("--sampling-steps", type=int, default=Sampling.steps, metavar="N", help="denoising steps of each picture")

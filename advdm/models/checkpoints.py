@@ -75,11 +75,11 @@ def kind_of(tensors: Mapping[str, Tensor]) -> Kind:
     raise ModelError(f"it is no checkpoint of a known kind; {ATTACKABLE}.")
 
 
-def frame_of(path: Path) -> Skeleton:
+def frame_of(path: Path, fetch: bool) -> Skeleton:
     """What the checkpoint's configuration describes, checked against its tensors."""
     tensors = weights.header(path)
     kind = kind_of(tensors)
-    frame = skeleton(configuration(path, kind))
+    frame = skeleton(configuration(path, kind, fetch))
     if "v_pred" in tensors:  # the mark of SDXL models that predict velocities, and that of noise up to no signal
         scheduler = frame.parts["scheduler"]
         told = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": "ztsnr" in tensors}
@@ -107,7 +107,7 @@ def converted(tensors: Mapping[str, Tensor], kind: Kind, frame: Skeleton) -> dic
     return parts
 
 
-def configuration(path: Path, kind: Kind) -> Path:
+def configuration(path: Path, kind: Kind, fetch: bool) -> Path:
     """The folder with the configuration of a checkpoint."""
     beside = path.with_suffix("")
     if beside.is_dir():
@@ -118,9 +118,9 @@ def configuration(path: Path, kind: Kind) -> Path:
     )
     if kind is SD2:
         raise ModelError(f"a checkpoint of Stable Diffusion 2 does not say what it predicts; {advice}.")
-    folder = hub.cached(kind.source) or hub.fetch(kind.source, with_weights=False)
+    folder = hub.cached(kind.source) or (hub.fetch(kind.source, with_weights=False) if fetch else None)
     if folder is None:
-        raise ModelError(f"its configuration is not on this machine and could not be fetched from the hub; {advice}.")
+        raise ModelError(f"its configuration is not on this machine, and without the hub in reach it cannot be fetched; {advice}.")
     return folder
 
 

@@ -43,7 +43,7 @@ class Skeleton:
         return self.family.painter(**self.parts | parts, **self.options)
 
 
-def family(index: dict[str, Any], kind: str = "") -> type[LatentDiffusion]:
+def family(index: dict[str, Any]) -> type[LatentDiffusion]:
     """The family of the pipeline that a model_index.json describes."""
     kind = str(index.get("_class_name") or "a pipeline without a name")
     if kind.startswith("StableDiffusionXL"):
@@ -139,7 +139,7 @@ def variant(folder: Path, part: str) -> str | None:
 def check_headers(frame: Skeleton) -> None:
     """Compare every part's weight files with what its configuration describes."""
     for part in (part for part in KINDS if part in frame.parts):
-        files = weights.weight_files(frame.folder, part, variant(frame.folder, part))
+        files = weights.weight_files(frame.folder / part, variant(frame.folder, part))
         found = {name: tensor for file in files for name, tensor in weights.header(file).items()}
         weights.check_weights(part, frame.parts[part], found)
 

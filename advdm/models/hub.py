@@ -35,8 +35,6 @@ def needed(names: Collection[str], with_weights: bool = True) -> list[str]:
     inside = [path for path in map(PurePosixPath, names) if path.parent.name in folders and len(path.parts) == 2]
     chosen = ["model_index.json", *(str(path) for path in inside if path.suffix in (".json", ".txt"))]
     for part in PARTS if with_weights else ():
-        files = [path for path in inside if path.parent.name == part]
-        for variant in weights.variants([path.name for path in files])[:1]:
-            matches = ((path, weights.FILE.fullmatch(path.name)) for path in files)
-            chosen += [str(path) for path, match in matches if match and variant in (match["variant"], (match[4] or ".")[1:] or None)]
+        files = [path.name for path in inside if path.parent.name == part]
+        chosen += [f"{part}/{name}" for one in weights.variants(files)[:1] for name in weights.files_of(files, one)]
     return chosen

@@ -24,6 +24,7 @@ from advdm.errors import ModelError
 from advdm.files import shown
 from advdm.models import fit
 from advdm.models.condition import Condition, Posterior, Vectors
+from advdm.models.cpu import quicken
 from advdm.models.machine import fit_memory, out_of_memory
 from advdm.models.precision import finite
 from advdm.models.text import encode_prompts, encode_words, word_vectors
@@ -60,6 +61,8 @@ class LatentDiffusion(ABC):
         self.dtype: torch.dtype = self.unet.dtype
         for module in self.modules:
             module.requires_grad_(False).eval()
+            if self.device.type == "cpu":
+                quicken(module)
         self.vae.to(memory_format=torch.channels_last)  # the faster one, see benchmarks/README.md
         self.prediction_type: str = self.pipeline.scheduler.config.prediction_type
         # Noise is added as in training: what a pipeline samples with, as Euler's, may scale it in a way of its own.

@@ -106,7 +106,7 @@ def find(name: str, fetch: bool = False) -> Found | None:
     source = SHORT_NAMES.get(name, name)
     path = Path(source).expanduser()
     if os.path.isfile(path):
-        return checked(file(path))
+        return checked(file(path, fetch))
     if os.path.isdir(path):
         return checked(folder(path))
     check_hub_id(source)
@@ -133,12 +133,12 @@ def check_hub_id(source: str) -> None:
         raise ModelError("there is no such folder or file on this machine.")
 
 
-def file(path: Path) -> Found:
+def file(path: Path, fetch: bool) -> Found:
     if path.suffix.lower() in PICKLES:
         raise ModelError("it is a pickle, which may run any code; only .safetensors files are read.")
     if path.suffix.lower() != ".safetensors":
         raise ModelError("it is a file, but no .safetensors checkpoint; name that, or the folder of a whole pipeline.")
-    return Found(checkpoints.frame_of(path), path)
+    return Found(checkpoints.frame_of(path, fetch), path)
 
 
 def folder(path: Path) -> Found:

@@ -16,8 +16,11 @@ from torch import Tensor
 from advdm.errors import ModelError
 
 POINTER = b"version https://git-lfs"
-FILE = re.compile(r"(diffusion_pytorch_model|model)(?:\.(?P<variant>[\w-]+?))?(-\d+-of-\d+)?(\.[\w-]+)?\.safetensors")
-INDEX = re.compile(r"(diffusion_pytorch_model|model)\.safetensors\.index(?:\.(?P<variant>[\w-]+))?\.json")
+STEM = r"(?:diffusion_pytorch_model|model)"
+WHOLE = re.compile(rf"{STEM}(?:\.([\w-]+?))?(?<!-of-\d{{5}})\.safetensors")
+INDEX = re.compile(rf"{STEM}\.safetensors\.index(?:\.([\w-]+))?\.json")
+SHARD = re.compile(rf"{STEM}(?:\.([\w-]+?))?-\d{{5}}-of-\d{{5}}(?:\.([\w-]+))?\.safetensors")
+"""Names of files with all weights, with the index of shards, and with one shard; the groups are the variant."""
 HARMLESS = re.compile(r"(embeddings\.position_ids|logit_scale|text_projection\.weight|vision_model\..*|visual_proj.*)$")
 """What old files of text encoders hold beside the weights of theirs."""
 
@@ -46,27 +49,32 @@ def check_pointer(data: bytes, shown: str) -> None:
 
 def variants(names: Collection[str]) -> list[str | None]:
     """The variants of its weights that a part's file names hold, the usual one first, then fp16."""
-    found = {match["variant"] for name in names for match in (INDEX.fullmatch(name), whole(name)) if match}
-    return sorted(found, key=lambda variant: (variant is not None, variant != "fp16", variant or ""))
+    matches = [match for name in names for match in (INDEX.fullmatch(name), WHOLE.fullmatch(name)) if match]
+    return sorted({match[1] for match in matches}, key=lambda one: (one is not None, one != "fp16", one or ""))
 
 
-def whole(name: str) -> re.Match[str] | None:
-    """A match where the name is that of a file with all weights, not a shard."""
-    match = FILE.fullmatch(name)
-    return match if match and not match[3] else None
+def files_of(names: Collection[str], variant: str | None) -> list[str]:
+    """Of a part's file names those that belong to a variant of its weights."""
+    found = []
+    for name in names:
+        match = INDEX.fullmatch(name) or WHOLE.fullmatch(name) or SHARD.fullmatch(name)
+        if match and variant in ([*filter(None, match.groups())] or [None]):
+            found.append(name)
+    return sorted(found)
 
 
-def weight_files(folder: Path, part: str, variant: str | None) -> list[Path]:
-    """The files that hold a variant of a part's weights: one, or the shards in its index."""
-    inside = folder / part
-    index = re.compile(rf"\w+\.safetensors\.index{'' if variant is None else '.' + re.escape(variant)}\.json")
-    for name in sorted(path.name for path in inside.iterdir()):
-        if INDEX.fullmatch(name) and index.fullmatch(name):
-            shards = read_json(inside / name).get("weight_map")
-            if not isinstance(shards, dict) or not shards:
-                raise ModelError(f"{part}/{name} is damaged.")
-            return sorted({inside / str(shard) for shard in shards.values()})
-    return [path for path in inside.iterdir() if (match := whole(path.name)) and match["variant"] == variant]
+def weight_files(folder: Path, variant: str | None) -> list[Path]:
+    """The files in a part's folder that hold a variant of its weights: one, or the shards in the index."""
+    names = files_of([path.name for path in folder.iterdir()], variant)
+    # Where there are both, transformers reads the one file, and diffusers the shards.
+    forms = (WHOLE, INDEX) if any(name.startswith("model") for name in names) else (INDEX, WHOLE)
+    chosen = next(name for form in forms for name in names if form.fullmatch(name))
+    if WHOLE.fullmatch(chosen):
+        return [folder / chosen]
+    shards = read_json(folder / chosen).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ModelError(f"{folder.name}/{chosen} is damaged.")
+    return sorted({folder / str(shard) for shard in shards.values()})
 
 
 def header(path: Path) -> dict[str, Tensor]:
@@ -92,7 +100,11 @@ def check_weights(part: str, module: Any, found: Mapping[str, Tensor]) -> None:
         found = module._fix_state_dict_keys_on_load(dict(found))
         wanted = module.state_dict()
     else:
-        found, wanted = ({name.removeprefix("text_model."): w for name, w in d.items()} for d in (found, module.state_dict()))
+        # Some versions of transformers wrap a text encoder once more; both read the weights of both.
+        found, wanted = (
+            {name.removeprefix("text_model."): weight for name, weight in tensors.items()}
+            for tensors in (found, module.state_dict())
+        )
         found = {name: weight for name, weight in found.items() if name in wanted or not HARMLESS.match(name)}
     misshapen = [name for name in wanted.keys() & found.keys() if wanted[name].shape != found[name].shape]
     for names, what in (

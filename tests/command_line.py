@@ -1,0 +1,72 @@
+"""The command line in process, in an empty folder, on the tiny model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from advdm import cli
+from tests.tiny import tiny_pipeline
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+"""For a process of its own, on one core."""
+
+
+@pytest.fixture(scope="session")
+def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a diffusers folder."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def workplace(saved_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with the tiny model as the default."""
+    monkeypatch.setenv("ADVDM_MODEL", str(saved_tiny))
+    monkeypatch.delenv("ADVDM_DEVICE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused must be refused before this."""
+    monkeypatch.setattr("advdm.models.load_model", lambda *_: pytest.fail("the model was loaded"))
+
+
+def run(*arguments: object) -> int:
+    """The exit code, whether argparse or a command ended the run."""
+    try:
+        return cli.main(list(map(str, arguments)))
+    except SystemExit as stop:
+        assert isinstance(stop.code, int)
+        return stop.code
+
+
+def paint(path: str, mode: str = "RGB", size: tuple[int, int] = (80, 72), seed: int = 0) -> Path:
+    """A picture file of noisy slopes, never black or white, so that nothing is clipped."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    width, height = size
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    noise = np.random.default_rng(seed).normal(0, 12, (height, width, bands))
+    levels = np.linspace(60, 190, width)[None, :, None] + noise
+    Image.fromarray(levels.astype(np.uint8).squeeze()).save(path)
+    return Path(path)
+
+
+def written() -> list[str]:
+    """Everything under the working folder, hidden files too."""
+    return sorted(str(path.relative_to(Path.cwd())) for path in Path.cwd().rglob("*") if path.is_file())
+
+
+def refusal(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr, with nothing on stdout."""
+    out, err = capsys.readouterr()
+    assert out == "" and err.endswith("\n") and err.count("\n") == 1, (out, err)
+    return err.strip()
