@@ -17,11 +17,12 @@ from torch import Tensor
 
 from advdm.imitators import Learned, LearningStep, learn, without_style
 from advdm.imitators.crops import crops
+from advdm.imitators.lora import RARE
 from advdm.judge import Judge, shared_judge
 from advdm.metrics import likeness, max_change
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.settings import InversionSettings, MimicrySettings, Settings
+from advdm.settings import InversionSettings, LoraSettings, MimicrySettings, RepaintSettings, Settings
 from advdm.statistics import Estimate, bootstrap_weights, estimate, squared_distances
 
 PROMPT_ONLY, ORIGINAL, PROTECTED, RANDOM = "prompt only", "original", "protected", "random noise"
@@ -79,11 +80,17 @@ def mimicry(
 
 
 def check_mimicry(model: LatentDiffusion, settings: MimicrySettings) -> None:
-    """Refuse, in a sentence, what would fail only after the learning."""
+    """Refuse, in a sentence, what would fail only after the learning. Raises SettingsError."""
     model.check_sampling(settings.sampling.steps)
-    if isinstance(settings.imitator, InversionSettings):
-        with torch.no_grad():
-            model.embed_words(settings.prompts, [model.word("painting", settings.imitator.vectors)])
+    match settings.imitator:
+        case InversionSettings(vectors=vectors):
+            length = vectors
+        case LoraSettings():
+            length = len(RARE)  # tokens at most: a letter is a token at least
+        case RepaintSettings():
+            return  # paints without a word
+    with torch.no_grad():
+        model.embed_words(settings.prompts, [model.word("painting", length)])
 
 
 def paint(
@@ -122,21 +129,25 @@ def judge(wanted: Tensor, pictures: Mapping[str, Tensor], network: Judge) -> Fin
     copies = [side for side in scales if side not in (PROMPT_ONLY, ORIGINAL)]
     imitation = {side: estimate(scales[side]) for side in copies if gain.low > 0}
     spared = estimate(scales[RANDOM] - scales[PROTECTED]) if {RANDOM, PROTECTED} <= scales.keys() else None
-    word = verdict(imitation.get(PROTECTED), spared)
+    word = verdict(gain, imitation.get(PROTECTED), spared)
     distance = {side: float(d[0]) for side, d in draws.items()}
     return Finding(gain, imitation, distance, count, word, sentence(word, gain, imitation), wanted)
 
 
-def verdict(imitation: Estimate | None, spared: Estimate | None) -> str:
-    """The word that the whole interval bears out. spared: how far the copy stays below the control."""
-    if imitation is None:
+def verdict(gain: Estimate, imitation: Estimate | None, spared: Estimate | None) -> str:
+    """The word that the whole intervals bear out; none where there is no protected copy.
+
+    imitation is the protected copy's; spared, how far it stays below the control.
+    """
+    if gain.low <= 0:
         return "Nothing can be said"
-    better = spared is None or spared.low > 0
-    if imitation.high < HALF and better:
-        return "Protected"
-    if imitation.high < 100 and better:
-        return "Partly protected"
-    return "Not protected" if imitation.low >= NEARLY_ALL else "Undecided"
+    if imitation is None:
+        return ""
+    if imitation.low >= NEARLY_ALL:
+        return "Not protected"
+    if imitation.high < 100 and (spared is None or spared.low > 0):
+        return "Protected" if imitation.high < HALF else "Partly protected"
+    return "Undecided"
 
 
 def sentence(word: str, gain: Estimate, imitation: Mapping[str, Estimate]) -> str:

@@ -129,7 +129,8 @@ def shares(painting: Painting, settings: Settings, mask: Levels | None) -> np.nd
     if mask is not None and mask.shape != (height, width):
         raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")
     share = np.ones((height, width), np.float32) if settings.evenly else budget(painting.levels)
-    share = share if mask is None else share * (mask / np.float32(LEVELS))
+    if mask is not None:
+        share = share * (mask.astype(np.float32) / LEVELS)
     return np.rint(share * settings.epsilon) / np.float32(settings.epsilon)
 
 

@@ -152,6 +152,10 @@ class MimicrySettings:
         whole("seed", self.seed, 0, 2**32)
         if self.pictures < LEAST_PICTURES:
             raise SettingsError(f"At least {LEAST_PICTURES} pictures a side are needed: more prompts, or more of each.")
+        if isinstance(self.imitator, RepaintSettings) and self.imitator.strength * self.sampling.steps < 1:
+            raise SettingsError(
+                "So little strength leaves no step to paint; choose more of it, or more sampling steps."
+            )
 
     @property
     def pictures(self) -> int:

@@ -3,7 +3,8 @@
     d2(X, Y) = |mean X - mean Y|^2 - var(X) / n - var(Y) / m        (MMD with a linear kernel; 0 in the mean for X ~ Y)
 
 As a U-statistic it leaves out the pairs of a picture with itself. A bootstrap weighs picture i with w_i, sum w = 1,
-and leaves out the same pairs, so that a picture drawn twice does not pass for two alike.
+and leaves out the same pairs, so that a picture drawn twice does not pass for two alike. It draws n - 1 of n pictures
+(Rao and Wu 1988): with n an interval of few pictures is too narrow.
 """
 
 from dataclasses import dataclass
@@ -27,11 +28,11 @@ class Estimate:
 
 
 def bootstrap_weights(count: int, seed: int = 0) -> Tensor:
-    """(1 + DRAWS, count) weights of pictures, each row's sum 1; the first row weighs all alike."""
-    drawn = np.random.default_rng(seed).multinomial(count, [1 / count] * count, DRAWS)
+    """(1 + DRAWS, count) weights of pictures, count above 2, each row's sum 1; the first row weighs all alike."""
+    drawn = np.random.default_rng(seed).multinomial(count - 1, [1 / count] * count, DRAWS).astype(float)
     # Where one picture was drawn every time, there is no pair left; that row weighs all alike.
-    drawn[(drawn == count).any(1)] = 1
-    return torch.from_numpy(np.concatenate([np.ones((1, count)), drawn]) / count)
+    drawn[(drawn == count - 1).any(1)] = (count - 1) / count
+    return torch.from_numpy(np.concatenate([np.full((1, count), 1 / count), drawn / (count - 1)]))
 
 
 def squared_distances(made: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A side is the paintings that one imitator learns from. What it learned paints pi
 it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from advdm.imitators.inversion import learn_words
 from advdm.imitators.lora import learn_loras
@@ -14,18 +14,18 @@ from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.settings import IMITATORS, ImitatorSettings, InversionSettings, LoraSettings, RepaintSettings, Sampling
 
-LEARN: dict[type[ImitatorSettings], Callable[..., Iterator[LearningStep]]] = {
-    InversionSettings: learn_words,
-    LoraSettings: learn_loras,
-    RepaintSettings: learn_nothing,
-}
-
 
 def learn(
     model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: ImitatorSettings, seed: int = 0
 ) -> Iterator[LearningStep]:
     """Let the imitator of these settings learn from each side. Equal sides learn equal things."""
-    return LEARN[type(settings)](model, sides, settings, seed)
+    match settings:
+        case InversionSettings():
+            return learn_words(model, sides, settings, seed)
+        case LoraSettings():
+            return learn_loras(model, sides, settings, seed)
+        case RepaintSettings():
+            return learn_nothing(model, sides, settings, seed)
 
 
 __all__ = [

@@ -8,6 +8,7 @@ learning rate that falls to nothing, so that the last steps do not decide by cha
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from advdm.files import atomic_path
-from advdm.imitators.training import LearningStep, batches, gradients
+from advdm.imitators.training import LearningStep, batches, encode_sides, gradients
 from advdm.models import LatentDiffusion, Vectors
 from advdm.paintings import Painting
 from advdm.settings import InversionSettings, Sampling
@@ -38,9 +39,10 @@ class Word:
 
     def save(self, model: LatentDiffusion, path: str | PathLike[str]) -> Path:
         """Write learned_embeds.safetensors in the form that `pipe.load_textual_inversion` reads."""
+        tensors = model.word_files(self.vectors, TOKEN)
         path = Path(path)
         with atomic_path(path) as temporary:
-            temporary.write_bytes(save({TOKEN: self.vectors[0].cpu().contiguous()}, {"format": "pt"}))
+            temporary.write_bytes(save({name: part.cpu() for name, part in tensors.items()}, {"format": "pt"}))
         return path
 
 
@@ -48,23 +50,22 @@ def learn_words(
     model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: InversionSettings, seed: int = 0
 ) -> Iterator[LearningStep]:
     """Learn one word from each side's paintings, of any size, a step at a time. Equal sides give equal words."""
+    posteriors = encode_sides(model, sides, seed)
     start = model.word("painting", settings.vectors)
     words = [tuple(part.clone().requires_grad_() for part in start) for _ in sides]
     optimizer = torch.optim.AdamW([part for word in words for part in word], settings.learning_rate, weight_decay=0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, settings.steps)
-    for number, step in enumerate(batches(model, sides, settings.steps, settings.batch, seed), 1):
+
+    def learned() -> tuple[Word, ...]:
+        return tuple(Word(tuple(part.detach().clone() for part in word)) for word in words)
+
+    for number, step in enumerate(batches(model, posteriors, settings.steps, settings.batch, seed), 1):
         losses = []
         for word, batch in zip(words, step, strict=True):
-            with model.enough_memory(), torch.enable_grad():
-                condition = model.embed_words(batch.prompts, [word])
-                loss, pulls = gradients(model, batch, condition, word)
+            loss, pulls = gradients(model, batch, partial(model.embed_words, batch.prompts, [word]), word)
             losses.append(loss)
             for part, pull in zip(word, pulls, strict=True):
                 part.grad = pull
         optimizer.step()
         schedule.step()
-        yield LearningStep(number, tuple(losses), lambda: tuple(Word(detached(word)) for word in words))
-
-
-def detached(word: Vectors) -> Vectors:
-    return tuple(part.detach().clone() for part in word)
+        yield LearningStep(number, tuple(losses), learned)

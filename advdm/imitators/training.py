@@ -2,7 +2,7 @@
 
     z = mean + std * s,   s, noise ~ N(0, I),   t ~ U{0, ..., T - 1},   loss = |predict(z, t, noise, prompt) - target|^2
 
-All sides get the same crops' places, t, s, noise and prompts. What differs is only the picture.
+All sides get crops at the same places, and the same t, s, noise and prompts. Only the pictures differ.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +14,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from advdm.errors import ModelError
 from advdm.imitators.crops import encode_crops
 from advdm.models import Condition, LatentDiffusion, Posterior
+from advdm.models.precision import finite_gradient
 from advdm.paintings import Painting
 from advdm.settings import Sampling
 
@@ -69,42 +69,52 @@ class Batch:
     prompts: list[str]
 
 
+def encode_sides(model: LatentDiffusion, sides: Sequence[Sequence[Painting]], seed: int) -> list[Posterior]:
+    """The posteriors of each side's crops, (n, C, h, w): as many for every side, and of every painting at least one."""
+    count = max(CROPS, *map(len, sides))
+    with model.enough_memory():
+        return [encode_crops(model, paintings, count, seed) for paintings in sides]
+
+
 def batches(
-    model: LatentDiffusion, sides: Sequence[Sequence[Painting]], steps: int, size: int, seed: int
+    model: LatentDiffusion, posteriors: Sequence[Posterior], steps: int, size: int, seed: int
 ) -> Iterator[list[Batch]]:
     """For each step, a batch of `size` samples a side."""
     generator = torch.Generator().manual_seed(seed)
-    with model.enough_memory():
-        posteriors = [encode_crops(model, paintings, CROPS, seed) for paintings in sides]
-    shape = (size, *posteriors[0].mean.shape[1:])
+    crops, *shape = posteriors[0].mean.shape
     for _ in range(steps):
-        chosen = torch.randint(len(posteriors[0].mean), (size,), generator=generator).to(model.device)
+        chosen = torch.randint(crops, (size,), generator=generator).to(model.device)
         prompts = [TEMPLATES[i] for i in torch.randint(len(TEMPLATES), (size,), generator=generator).tolist()]
         timesteps = torch.randint(model.timesteps, (size,), generator=generator).to(model.device)
-        noise, spread = (torch.randn(shape, generator=generator).to(model.device) for _ in range(2))
-        latents = [Posterior(p.mean[chosen], p.std[chosen]).sample(spread) for p in posteriors]
+        noise, spread = (torch.randn((size, *shape), generator=generator).to(model.device) for _ in range(2))
+        latents = [Posterior(side.mean[chosen], side.std[chosen]).sample(spread) for side in posteriors]
         yield [Batch(one, timesteps, noise, prompts) for one in latents]
 
 
-@torch.enable_grad()
 def gradients(
-    model: LatentDiffusion, batch: Batch, condition: Condition, weights: Sequence[Tensor]
+    model: LatentDiffusion, batch: Batch, condition: Callable[[], Condition], weights: Sequence[Tensor]
 ) -> tuple[float, list[Tensor]]:
-    """The noise error, a mean over the batch, and its gradient with respect to each of the weights.
+    """The noise error, a mean over the batch, and its gradient with respect to each of the weights, float32.
 
-    As many samples go through the denoiser together as the model takes at once.
+    condition gives that of each of the batch's prompts, and is asked anew where half precision ran out of range. As
+    many samples go through the denoiser together as the model takes at once. Raises ModelError.
     """
     count, numbers = len(batch.latents), batch.latents[0].numel()
-    total, sums = 0.0, [torch.zeros_like(weight) for weight in weights]
     chunks = torch.arange(count).split(model.at_once)
-    for chunk in chunks:
-        latents, timesteps, noise = batch.latents[chunk], batch.timesteps[chunk], batch.noise[chunk]
-        errors = model.noise_error(latents, timesteps, noise, condition[chunk])
-        # The gradient of a mean over so many numbers is too small for half precision; that of their sum is not.
-        pulls = torch.autograd.grad(numbers * errors.sum(), weights, retain_graph=len(chunks) > 1)
-        total += errors.sum().item()
-        for sum_, pull in zip(sums, pulls, strict=True):
-            sum_.add_(pull / (count * numbers))
-    if not all(one.isfinite().all() for one in sums):
-        raise ModelError(f"The model '{model.title}' answers with numbers that are not finite; it cannot be trained.")
-    return total / count, sums
+
+    @torch.enable_grad()
+    def flat() -> tuple[float, Tensor]:
+        told, total, parts = condition(), 0.0, []
+        for chunk in chunks:
+            latents, timesteps, noise = batch.latents[chunk], batch.timesteps[chunk], batch.noise[chunk]
+            errors = model.noise_error(latents, timesteps, noise, told[chunk])
+            # The gradient of a mean over so many numbers is too small for half precision; that of their sum is not.
+            pulls = torch.autograd.grad(numbers * errors.sum(), weights, retain_graph=len(chunks) > 1)
+            total += errors.sum().item()
+            parts.append(torch.cat([pull.flatten().float() for pull in pulls]))
+        return total / count, torch.stack(parts).sum(0) / (count * numbers)
+
+    with model.enough_memory():
+        loss, gradient = finite_gradient(model, torch.Generator(), flat)
+    parts = gradient.split([weight.numel() for weight in weights])
+    return loss, [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
