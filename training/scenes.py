@@ -1,27 +1,44 @@
 """The painter program: paints the captioned pictures that atelier is trained on.
 
-A scene names a subject (training/subjects.py), a manner (training/brushes.py) and a palette (here).
+A scene names a subject (landscapes, buildings, indoors), a manner (manners) and a palette (here). To look at some:
 
-    python -m training.scenes --out DIR --count 20000
-    python -m training.scenes --sheet sheet.png
+    python -m training.scenes DIR --count 20 --size 256 [--held-out]
 """
 
 import argparse
-import json
-import os
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from training.brushes import HELD_OUT_MANNERS, MANNERS, Array, Rng, to_bytes
+from training.brushes import Array, Rng, to_bytes
+from training.buildings import a_house, bridge, church, city, room
 from training.canvas import Canvas
-from training.subjects import SUBJECTS
+from training.indoors import abstract_shapes, flowers, fruit, portrait
+from training.landscapes import boat, figure_walking, mountains, night_sky, road, trees, wheat_field
+from training.manners import HELD_OUT_MANNERS, MANNERS
 
+SIZE = 128
+SUBJECTS: dict[str, Callable[[Canvas], None]] = {
+    "mountains": mountains,
+    "a road": road,
+    "a boat on the sea": boat,
+    "a house": a_house,
+    "trees": trees,
+    "a night sky": night_sky,
+    "a city": city,
+    "flowers in a vase": flowers,
+    "fruit": fruit,
+    "a portrait": portrait,
+    "a bridge": bridge,
+    "a church": church,
+    "a wheat field": wheat_field,
+    "a figure walking": figure_walking,
+    "a room": room,
+    "abstract shapes": abstract_shapes,
+}
 # Dark, light, then the hues that sky, ground, forms and accents take, in that order.
 PALETTES: dict[str, str] = {
     "gold": "3a2206 fff2bc e6b52e c88f14 efcf5e a8700e f0c030 d29a2a",
@@ -61,6 +78,12 @@ def random_scene(rng: Rng) -> Scene:
     return Scene(*(str(rng.choice(list(names))) for names in (SUBJECTS, MANNERS, PALETTES)))
 
 
+def held_out_scene(rng: Rng) -> Scene:
+    """A scene of a manner or a palette that is kept out of training."""
+    manners, palettes = (HELD_OUT_MANNERS, PALETTES) if rng.random() < 0.5 else (MANNERS, HELD_OUT_PALETTES)
+    return Scene(*(str(rng.choice(list(names))) for names in (SUBJECTS, manners, palettes)))
+
+
 def mixed_colours(palette: str, rng: Rng) -> Array:
     """Colours (8, 3) in 0..1 of a palette as mixed on the day: a little off; hues sometimes trade places."""
     codes = (PALETTES | HELD_OUT_PALETTES)[palette].split()
@@ -80,60 +103,31 @@ def paint(scene: Scene, rng: Rng, size: int = 128) -> Array:
     return to_bytes(cv2.resize(np.float32(picture), (size, size), interpolation=cv2.INTER_AREA))
 
 
-def painted(index: int, seed: int, size: int) -> tuple[Scene, Array]:
+def scene_of(index: int, seed: int) -> Scene:
+    """The scene of picture number `index` of a set."""
+    return random_scene(np.random.default_rng([seed, index]))
+
+
+def painted(index: int, seed: int, size: int = SIZE) -> Array:
     """Picture number `index` of a set; it depends on nothing but seed and index."""
     rng = np.random.default_rng([seed, index])
-    scene = random_scene(rng)
-    return scene, paint(scene, rng, size)
-
-
-def one_thread() -> None:
-    """Each worker has one core; OpenCV must not start threads of its own on top."""
-    cv2.setNumThreads(1)
-
-
-def paint_set(out: Path, count: int, seed: int, size: int, workers: int) -> None:
-    """Writes out/pictures.npy (count, size, size, 3) uint8 and out/scenes.json, complete or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    pictures, listing = out / "pictures.npy.part", out / "scenes.json.part"
-    array = np.lib.format.open_memmap(pictures, "w+", np.uint8, (count, size, size, 3))
-    scenes = []
-    with get_context("spawn").Pool(workers, one_thread) as pool:
-        for i, (scene, picture) in enumerate(pool.imap(partial(painted, seed=seed, size=size), range(count), 16)):
-            array[i] = picture
-            scenes.append(astuple(scene))
-            if i % 1000 == 999:
-                print(f"{i + 1} of {count}", flush=True)
-    array.flush()
-    listing.write_text(json.dumps(scenes))
-    os.replace(pictures, out / "pictures.npy")
-    os.replace(listing, out / "scenes.json")
-
-
-def sheet(subjects: Iterable[str], manners: Iterable[str], seed: int, size: int) -> Array:
-    """Contact sheet uint8 RGB: manners are rows, subjects columns; palettes run along the diagonals."""
-    palettes, rows = list(PALETTES | HELD_OUT_PALETTES), []
-    for i, manner in enumerate(manners):
-        rng = [np.random.default_rng([seed, i, j]) for j in range(len(SUBJECTS))]
-        scenes = [Scene(s, manner, palettes[(3 * i + j) % len(palettes)]) for j, s in enumerate(subjects)]
-        rows.append(np.hstack([paint(scene, r, size) for scene, r in zip(scenes, rng, strict=True)]))
-    return np.vstack(rows)
+    return paint(random_scene(rng), rng, size)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.scenes", description="Paints captioned pictures.")
-    parser.add_argument("--out", type=Path, help="folder for pictures.npy and scenes.json")
-    parser.add_argument("--count", type=int, default=1000)
+    parser = argparse.ArgumentParser(prog="python -m training.scenes", description="Paints pictures as PNG files.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--size", type=int, default=256, help="side in pixels")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--sheet", type=Path, help="PNG file for a contact sheet")
+    parser.add_argument("--held-out", action="store_true", help="of manners and palettes kept out of training")
     options = parser.parse_args()
-    if options.out:
-        paint_set(options.out, options.count, options.seed, options.size, options.workers)
-    if options.sheet:
-        image = sheet(SUBJECTS, MANNERS | HELD_OUT_MANNERS, options.seed, options.size)
-        cv2.imwrite(str(options.sheet), image[..., ::-1])
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for i in range(options.count):
+        rng = np.random.default_rng([options.seed, i])
+        scene = held_out_scene(rng) if options.held_out else random_scene(rng)
+        name = f"{i:04} {scene.subject}, {scene.manner}, {scene.palette}.png"
+        cv2.imwrite(str(options.folder / name), paint(scene, rng, options.size)[..., ::-1])
 
 
 if __name__ == "__main__":
