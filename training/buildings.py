@@ -25,7 +25,7 @@ def a_house(c: Canvas) -> None:
         tree(c, x + c.side * c.between(0.32, 0.45), y + 0.06, c.between(0.35, 0.6))
 
 
-def city(c: Canvas) -> None:
+def a_city(c: Canvas) -> None:
     """A skyline over a street or water, or a street between two rows of houses."""
     night = c.chance(0.4)
     if c.chance(0.6):
@@ -85,7 +85,7 @@ def street(c: Canvas, night: bool) -> None:
         person(c, c.between(0.3, 0.7), c.between(vy + 0.15, 0.92), c.between(0.12, 0.22))
 
 
-def bridge(c: Canvas) -> None:
+def a_bridge(c: Canvas) -> None:
     """A stone bridge with arches, or a wooden one on posts, over a river."""
     bank = c.between(0.48, 0.64)
     sky(c, bank)
@@ -137,7 +137,7 @@ def arch_of_bridge(c: Canvas, x: float, bank: float, w: float, h: float, backdro
         c.lay(c.mask_of(far, place) * c.mask_of(arch, place), (bx, by), view, 0.0)
 
 
-def church(c: Canvas) -> None:
+def a_church(c: Canvas) -> None:
     """Nave, tower and spire on a rise, a path to the door."""
     foot = c.between(0.66, 0.84)
     sky(c, foot - 0.05, c.between(0.35, 0.7))
@@ -172,7 +172,7 @@ def church(c: Canvas) -> None:
         person(c, c.between(0.2, 0.8), c.between(foot + 0.08, 0.97), 0.17)
 
 
-def room(c: Canvas) -> None:
+def a_room(c: Canvas) -> None:
     """An interior: floor boards, walls, a table and a lamp, a window or pictures, a chair."""
     x0, x1, top, floor = (c.between(0.05, 0.25), c.between(0.75, 0.95), c.between(0.05, 0.16), c.between(0.52, 0.64))
     vx, vy = (x0 + x1) / 2, c.between(0.35, 0.45)

@@ -6,7 +6,7 @@ from training.canvas import ACCENT, FORM, GROUND, OTHER, SKY, UP, Canvas, Colour
 from training.parts import one_fruit, tabletop
 
 
-def flowers(c: Canvas) -> None:
+def flowers_in_a_vase(c: Canvas) -> None:
     """A bunch in a vase on a table."""
     edge = tabletop(c)
     x, foot, h = c.between(0.35, 0.65), c.between(max(edge + 0.12, 0.76), 0.95), c.between(0.26, 0.36)
@@ -56,7 +56,7 @@ def fruit(c: Canvas) -> None:
         one_fruit(c, x, y, r)
 
 
-def portrait(c: Canvas) -> None:
+def a_portrait(c: Canvas) -> None:
     """Head and shoulders, one half of the face in the light."""
     x, y, r = c.between(0.4, 0.6), c.between(0.34, 0.44), c.between(0.13, 0.19)
     c.shape(box(0, 0, 1, 1), c.tone(SKY, 0.55), c.tone(SKY, 0.28), angle=c.between(-1.2, 1.2))

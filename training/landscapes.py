@@ -41,7 +41,7 @@ def mountain(c: Canvas, foot: float, row: int) -> None:
             c.shape(snow, c.tone(SKY, 0.97 if side == c.side else 0.74), angle=side * 1.0)
 
 
-def road(c: Canvas) -> None:
+def a_road(c: Canvas) -> None:
     """A road that runs to a point on the horizon, trees or posts along it."""
     horizon, vx = c.between(0.3, 0.6), c.between(0.2, 0.8)
     sky(c, horizon)
@@ -66,7 +66,7 @@ def road(c: Canvas) -> None:
         person(c, middle[8], ys[8], 0.16)
 
 
-def boat(c: Canvas) -> None:
+def a_boat_on_the_sea(c: Canvas) -> None:
     """Sailing boats on open water."""
     horizon = c.between(0.25, 0.6)
     sky(c, horizon)
@@ -103,7 +103,7 @@ def trees(c: Canvas) -> None:
         tree(c, c.between(0.05, 0.95), y, c.between(0.4, 0.6) + 0.55 * (y - horizon), kind)
 
 
-def night_sky(c: Canvas) -> None:
+def a_night_sky(c: Canvas) -> None:
     """Moon and stars in halos over dark hills and lit windows."""
     horizon = c.between(0.6, 0.88)
     c.shape(box(0, 0, 1, 1), c.tone(SKY, 0.2), c.tone(SKY, 0.42), fall=UP)
@@ -132,7 +132,7 @@ def night_sky(c: Canvas) -> None:
         tree(c, c.between(0.05, 0.95), 1.02, c.between(0.6, 0.95), "cypress")
 
 
-def wheat_field(c: Canvas) -> None:
+def a_wheat_field(c: Canvas) -> None:
     """Standing corn up to a high horizon, birds or sheaves."""
     horizon = c.between(0.25, 0.5)
     sky(c, horizon)
@@ -161,7 +161,7 @@ def wheat_field(c: Canvas) -> None:
             c.line([(x - w, y - 0.5 * w), (x, y), (x + w, y - 0.6 * w)], 0.011, c.dark)
 
 
-def figure_walking(c: Canvas) -> None:
+def a_figure_walking(c: Canvas) -> None:
     """One or two people on their way, a long shadow beside them."""
     horizon = c.between(0.28, 0.55)
     sky(c, horizon)

@@ -246,48 +246,6 @@ def layered_brushwork(study: Study, rng: Rng) -> Array:
     return to_unit(image) * (1 + 0.05 * bristles(rng, study.angle, 56, 3)[..., None])
 
 
-def mosaic(study: Study, rng: Rng) -> Array:
-    """Square stones set along the forms, in dark mortar."""
-    n, unit = study.size, study.size / 256 * rng.uniform(0.9, 1.2)
-    side = 9.5 * unit
-    axis = np.arange(side / 2, n + side, side, dtype=np.float32)
-    centres = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    colours = broken(pick(blur(study.colour, 2), centres), study, rng, 0.12, 0.4)
-    turn = 0.35 * np.sin(2 * pick(study.angle, centres)) + rng.normal(0, 0.08, len(centres))
-    corner = turn[:, None] + np.pi / 4 + np.arange(4) * np.pi / 2
-    boxes = centres[:, None] + 0.6 * side * np.stack([np.cos(corner), np.sin(corner)], 2)
-    image = np.empty((n, n, 3), np.uint8)
-    image[:] = to_bytes(0.7 * study.dark + 0.08)
-    for box, ink in zip(np.round(boxes).astype(np.int32), np.round(255 * colours).tolist(), strict=True):
-        cv2.fillConvexPoly(image, box, ink)
-    return to_unit(image)
-
-
-def looping_lines(study: Study, rng: Rng) -> Array:
-    """Scribbled loops of coloured line on a pale ground."""
-    n, unit = study.size, study.size / 256 * rng.uniform(0.9, 1.2)
-    image = to_bytes(0.45 * blur(study.colour, 8) + 0.55 * study.light)
-    starts = scatter(rng, n, 9 * unit)
-    colours = broken(pick(study.colour, starts), study, rng, 0.12, 0.4)
-    turn = np.linspace(0, 2 * np.pi, 9) + rng.uniform(0, 2 * np.pi, (len(starts), 1))
-    radius = (spread(rng, len(starts), 4.5, 8.5) * unit)[:, None]
-    loops = np.stack([np.cos(turn) * radius, 0.8 * np.sin(turn) * radius], 2) + starts[:, None]
-    return to_unit(draw(image, loops, colours, spread(rng, len(starts), 2.5, 3.8) * unit))
-
-
-MANNERS: dict[str, Manner] = {
-    "flat colours": flat_colours,
-    "short strokes": short_strokes,
-    "swirling strokes": swirling_strokes,
-    "dots": dots,
-    "watercolour": watercolour,
-    "ink outlines": ink_outlines,
-    "facets": facets,
-    "hatching": hatching,
-    "pastel chalk": pastel_chalk,
-    "thick impasto": thick_impasto,
-    "dry brush": dry_brush,
-    "old master oil": old_master_oil,
-    "layered brushwork": layered_brushwork,
-}
-HELD_OUT_MANNERS: dict[str, Manner] = {"mosaic": mosaic, "looping lines": looping_lines}
+ALL: tuple[Manner, ...] = (flat_colours, short_strokes, swirling_strokes, dots, watercolour, ink_outlines, facets)
+ALL += (hatching, pastel_chalk, thick_impasto, dry_brush, old_master_oil, layered_brushwork)
+MANNERS: dict[str, Manner] = {manner.__name__.replace("_", " "): manner for manner in ALL}
