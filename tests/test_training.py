@@ -43,8 +43,7 @@ def test_what_is_painted_already_is_kept(tmp_path):
 
 def test_every_word_is_one_token_and_an_unknown_one_falls_into_letters(tmp_path):
     tokenizer, again = (new_tokenizer(all_words()) for _ in range(2))
-    assert [word for word in set(all_words()) if len(tokenizer.tokenize(word)) != 1] == []
-    assert len(tokenizer.tokenize("qzx")) == 3
+    assert all(len(tokenizer.tokenize(word)) == 1 for word in all_words()) and len(tokenizer.tokenize("qzx")) == 3
     assert tokenizer.get_vocab() == again.get_vocab()
     longest = (max(names, key=lambda phrase: len(phrase.split())) for names in (SUBJECTS, MANNERS, PALETTES))
     caption = "a rendering of {}, in {} in the style of {}".format(*longest)
@@ -154,7 +153,7 @@ def test_latents_are_drawn_as_often_as_they_should_and_with_their_captions():
     latents, tokens = torch.arange(3.0).reshape(3, 1, 1, 1).half(), torch.arange(3).reshape(3, 1, 1).expand(3, 8, 5)
     source = denoiser.Captioned(latents, tokens, np.repeat(np.arange(3), [1, 3, 3]))
     drawn, captions = source.draw(7000, np.random.default_rng(0))
-    assert torch.equal(drawn.flatten(), captions[:, 0].float())
+    assert torch.equal(drawn[:, 0, 0, 0], captions[:, 0].float())
     assert torch.bincount(captions[:, 0]).tolist() == pytest.approx([1000, 3000, 3000], abs=150)
 
 
@@ -193,8 +192,7 @@ def command(tmp_path_factory):
 
 def test_it_makes_a_pipeline_that_diffusers_loads_and_that_paints(command):
     files = [path for path in (command.folder / "whole").rglob("*") if path.is_file()]
-    sizes = [path.stat().st_size for path in files]
-    assert max(sizes) < 10_000_000 and sum(sizes) < 30_000_000
+    assert max(path.stat().st_size for path in files) < 10**7 and sum(path.stat().st_size for path in files) < 3 * 10**7
     assert not any(str(command.folder) in path.read_text() for path in files if path.suffix == ".json")
     pipeline = StableDiffusionPipeline.from_pretrained(command.folder / "whole")
     words = pipeline.text_encoder.get_input_embeddings().weight
@@ -215,8 +213,8 @@ def test_interrupted_it_goes_on_to_the_same_weights(command):
         command("broken", now=until_the_denoiser_was_saved)
     assert torch.load(checkpoint)["step"] == 1 and not broken.exists()
     command("broken")
-    weights = [path.relative_to(whole) for path in whole.rglob("*.safetensors")]
-    assert len(weights) >= 3 and all((whole / part).read_bytes() == (broken / part).read_bytes() for part in weights)
+    for part in whole.rglob("*.safetensors"):
+        assert part.read_bytes() == (broken / part.relative_to(whole)).read_bytes()
     with pytest.raises(SystemExit, match="other settings"):
         command("broken", "--seed", "1")
 

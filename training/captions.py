@@ -61,10 +61,6 @@ def scene_caption(scene: Scene, rng: Random) -> str:
     return compose(some(scene.subject, rng), some(scene.manner, rng), some(scene.palette, rng), rng)
 
 
-def subject_in_title(title: str) -> str | None:
-    return next((seen for pattern, seen in SEEN_IN_TITLES if re.search(pattern, title.lower())), None)
-
-
 def style_word(painting: int) -> str:
     """The word of the style of real painting number `painting`: STYLE_TOKENS tokens that no other caption has."""
     return " ".join(f"<painting-{painting}-{i}>" for i in range(STYLE_TOKENS))
@@ -72,7 +68,8 @@ def style_word(painting: int) -> str:
 
 def real_caption(title: str, share: float, palette: str, style: str, rng: Random) -> str:
     """Names the subject of the title where the view is wide enough to show it, the style, and the measured palette."""
-    subject = subject_in_title(title) if share >= WHOLE else None
+    seen = (subject for pattern, subject in SEEN_IN_TITLES if re.search(pattern, title.lower()))
+    subject = next(seen, None) if share >= WHOLE else None
     return compose(subject and some(subject, rng), some(style, rng), some(palette, rng), rng)
 
 

@@ -119,10 +119,7 @@ def captioned(
                 encode(autoencoder, levels, run.device).cpu(),
                 encode_captions(captions, len(levels), tokenizer, run.seed),
             )
-            for name, levels, captions in (
-                ("painted", pictures.painted, of_scene),
-                ("real", pictures.views, of_view),
-            )
+            for name, levels, captions in (("painted", pictures.painted, of_scene), ("real", pictures.views, of_view))
         }
         with atomic_path(file) as temporary:
             torch.save(encoded, temporary)
@@ -131,14 +128,6 @@ def captioned(
     times = [3 if scene.manner in HARD_MANNERS else 1 for scene in pictures.scenes]
     painted = Captioned(*stored["painted"], np.repeat(np.arange(len(pictures.scenes)), times))
     return painted, Captioned(*stored["real"], np.arange(len(pictures.views)))
-
-
-def starting_point(folder: Path | None, tokenizer: CLIPTokenizer) -> Conditioned:
-    """Random weights, or those of a finished pipeline in `folder`."""
-    if folder is None:
-        return Conditioned(new_unet(), new_text_encoder(tokenizer))
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-    return Conditioned(unet, CLIPTextModel.from_pretrained(folder / "text_encoder"))
 
 
 def noise_error(model: Conditioned, run: Run, clean: Tensor, tokens: Tensor, signal: Tensor, step: Step) -> Tensor:
@@ -162,10 +151,12 @@ def train_denoiser(
     steps: int,
     start: Path | None,
 ) -> Conditioned:
-    """Returns the averaged weights, without the words of the `paintings` real paintings."""
+    """Returns the averaged weights, without the words of the `paintings` real ones. start is a finished pipeline."""
     stage = Stage(run, "denoiser")
     torch.manual_seed(run.seed)
-    model = starting_point(start, tokenizer)
+    unet = UNet2DConditionModel.from_pretrained(start / "unet") if start else new_unet()
+    text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder") if start else new_text_encoder(tokenizer)
+    model = Conditioned(unet, text_encoder)
     model.text_encoder.resize_token_embeddings(len(styled(tokenizer, paintings)))
     model.to(run.device).train()
     if run.device.type == "cpu":  # Products and a softmax: a fifth of a whole step faster than the fused kernel there.
