@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from skimage.filters import gaussian
 
 from advdm.visibility import COLOUR, OPPONENT, WHITE, P, bands, masking
 
@@ -25,10 +25,10 @@ Levels = npt.NDArray[np.uint8]
 
 LONGEST = 1024
 """Larger paintings are halved until the long side is at most this: an attack's pattern grows with the painting."""
-SMOOTH = 1 / 170
+SMOOTH = 1 / 120
 """Standard deviation of the smoothing, as a share of the long side."""
-FULL = 99
-"""Per cent of the pixels that may not use all of epsilon, so that one spot does not set the scale."""
+FULL = 80
+"""Per cent of the pixels that may not use all of epsilon: no small spot sets the scale."""
 LEAST = 0.02
 
 
@@ -39,7 +39,7 @@ def budget(levels: Levels) -> npt.NDArray[np.float32]:
     picture = np.asarray(Image.fromarray(levels).reduce(2**halvings), np.float32)
     pixels = torch.from_numpy(picture / 255).permute(2, 0, 1)[None]
     exponent = -1 / (2 * P - 1)
-    share = gaussian_filter(_seen(pixels, halvings).log().mul(exponent).numpy(), SMOOTH * max(picture.shape))
+    share = gaussian(_seen(pixels, halvings).log().mul(exponent).numpy(), SMOOTH * max(picture.shape))
     share = np.exp(share - np.percentile(share, FULL)).clip(LEAST, 1)
     full = F.interpolate(torch.from_numpy(share)[None, None], size=(height, width), mode="bilinear")
     shares: npt.NDArray[np.float32] = full[0, 0].numpy()

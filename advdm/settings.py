@@ -97,9 +97,9 @@ class InversionSettings:
 class LoraSettings:
     """How a LoRA is learned; batch is samples a step."""
 
-    steps: int = 120
+    steps: int = 80
     rank: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     batch: int = 4
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ class MimicrySettings:
 
     imitator: ImitatorSettings = field(default_factory=InversionSettings)
     prompts: tuple[str, ...] = PROMPTS
-    count: int = 3
+    count: int = 4
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
 
