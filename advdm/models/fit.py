@@ -10,8 +10,10 @@ from inspect import signature
 from typing import Any
 
 import torch
+from diffusers import DDPMScheduler
 
 from advdm.errors import ModelError, SettingsError
+from advdm.files import reason
 
 PREDICTIONS = ("epsilon", "v_prediction")
 ATTACKABLE = "what can be attacked is Stable Diffusion 1.x, 2.x and SDXL"
@@ -25,6 +27,8 @@ def about(name: str) -> Iterator[None]:
     except ModelError as error:
         shown = "".join(letter for letter in name if letter.isprintable())
         raise ModelError(f"The model '{shown}' cannot be used: {error}") from error
+    except OSError as error:
+        raise ModelError(f"The model '{shown}' cannot be used: its files cannot be read, {reason(error)}.") from error
 
 
 def check_parts(pipeline: Any, added: str | None) -> None:
@@ -69,6 +73,12 @@ def check_scheduler(scheduler: Any) -> None:
     if config.prediction_type not in PREDICTIONS or config.get("use_flow_sigmas"):
         predicted = "flow" if config.get("use_flow_sigmas") else config.prediction_type
         raise ModelError(f"it predicts '{predicted}' (scheduler); only epsilon and v_prediction can be attacked.")
+    try:
+        DDPMScheduler.from_config(config)
+    except Exception as error:  # NotImplementedError for a schedule, anything for numbers that make none
+        raise ModelError(
+            f"its scheduler adds noise by a schedule that is not known, '{config.beta_schedule}'."
+        ) from error
 
 
 def check_tokenizer(name: str, tokenizer: Any, part: str, encoder: Any) -> None:

@@ -63,13 +63,10 @@ def skeleton(folder: Path) -> Skeleton:
         parts[tokenizer] = read_tokenizer(folder, tokenizer, index)
     parts |= {part: empty(folder, part, index) for part in ("unet", "vae")}
     if model is SDXL:
-        options = {
-            "force_zeros_for_empty_prompt": index.get("force_zeros_for_empty_prompt", True),
-            "add_watermarker": False,
-        }
+        options = {"force_zeros_for_empty_prompt": index.get("force_zeros_for_empty_prompt", True)}
     else:
-        options = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    return Skeleton(model, folder, parts, options)
+        parts, options = parts | {"safety_checker": None, "feature_extractor": None}, {}
+    return Skeleton(model, folder, parts, model.options | options)
 
 
 def named(index: dict[str, Any], part: str) -> str:

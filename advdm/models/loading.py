@@ -77,7 +77,10 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
 
 
 def state(name: str) -> str:
-    """ "here", "not here", or what is wrong with the model, as loading it would say; reads no weights, asks no network."""
+    """ "here", "not here", or what is wrong with the model, in the words of `load_model`.
+
+    Reads of weights the headers alone, and asks no network.
+    """
     try:
         with quiet(), fit.about(name):
             return "here" if find(name) else "not here"
@@ -113,16 +116,19 @@ def find(name: str, fetch: bool = False) -> Found | None:
         return checked(folder(path))
     check_hub_id(source)
     cached = hub.cached(source)
-    if not fetch:
-        return checked(folder(cached)) if cached else None
     try:
-        return checked(folder(cached or hub.fetch(source)))
+        return checked(folder(cached)) if cached else fetched(source, fetch)
     except ModelError:
         # In the cache some of its files may lack, where another program needed only the rest.
-        fetched = hub.fetch(source) if cached else None
-        if fetched is None:
-            raise
-        return checked(folder(fetched))
+        if cached and (whole := fetched(source, fetch)):
+            return whole
+        raise
+
+
+def fetched(source: str, fetch: bool) -> Found | None:
+    """The model as the hub has it; None where nobody wants that or no hub is in reach."""
+    path = hub.fetch(source) if fetch else None
+    return checked(folder(path)) if path else None
 
 
 def check_hub_id(source: str) -> None:
@@ -166,9 +172,9 @@ def what_else(path: Path) -> str:
 
 def checked(found: Found) -> Found:
     """The same, if its parts fit each other: one tiny step on no numbers, which shapes alone decide."""
-    pipeline = found.frame.pipeline()
-    fit.check_parts(pipeline, found.frame.family.added)
     try:
+        pipeline = found.frame.pipeline()
+        fit.check_parts(pipeline, found.frame.family.added)
         try_out(found.frame.family(pipeline, "", "meta"))
     except ModelError:
         raise

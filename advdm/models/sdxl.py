@@ -22,6 +22,7 @@ class SDXL(LatentDiffusion):
     added = "text_time"
     painter = StableDiffusionXLPipeline
     repainter = StableDiffusionXLImg2ImgPipeline
+    options = {"add_watermarker": False}
     word_keys = ("clip_l", "clip_g")
     """The encoders' names in files of learned words."""
 

@@ -15,6 +15,7 @@ class StableDiffusion(LatentDiffusion):
     encoders = (("tokenizer", "text_encoder"),)
     painter = StableDiffusionPipeline
     repainter = StableDiffusionImg2ImgPipeline
+    options = {"requires_safety_checker": False}
 
     def _told(self, outputs: Sequence[Any]) -> Condition:
         (output,) = outputs
