@@ -95,7 +95,7 @@ class LatentDiffusion(ABC):
         scale = 1 if told else self.factor  # where it does not tell, the autoencoder does, in pixels
         sides = np.broadcast_to(told or self.vae.config.sample_size, 2) / scale
         coarsest = 1 if sides[0] == sides[1] else 2 ** (len(self.unet.config.block_out_channels) - 1)
-        return max(1, round(sides.prod() ** 0.5 / coarsest)) * coarsest
+        return int(max(1, round(sides.prod() ** 0.5 / coarsest)) * coarsest)
 
     def see(self, levels: np.ndarray) -> Tensor:
         """All of 8-bit levels (H, W, 3) in the size that the model looks at: (1, 3, h, w) pixels in [0, 1]."""
