@@ -1,23 +1,23 @@
 """Models: numbers are those of stock diffusers, every ordinary form loads, all else is refused in a sentence."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import peft
 import pytest
 import torch
 from diffusers import AutoencoderTiny, PNDMScheduler
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from advdm.commands.models import models
 from advdm.errors import ModelError, SettingsError
 from advdm.models import (
     MOVED,
@@ -26,6 +26,7 @@ from advdm.models import (
     LatentDiffusion,
     StableDiffusion,
     choose_device,
+    cpu,
     join,
     load_model,
     state,
@@ -36,7 +37,6 @@ from advdm.models.precision import finite, finite_gradient
 from tests.full_size import sdxl, stable_diffusion_15
 from tests.tiny import ldm_checkpoint, tiny_pipeline, tiny_sdxl, tiny_unet
 
-ROOT = Path(__file__).parents[1]
 FAMILIES = {StableDiffusion: tiny_pipeline, SDXL: tiny_sdxl}
 
 
@@ -296,6 +296,35 @@ def test_what_a_card_holds(
     size = 8 * pipeline.unet.config.sample_size
     assert fit_memory(pipeline.unet, pipeline.vae, modules, size, torch.device("cuda")) == samples
     assert pipeline.unet.is_gradient_checkpointing == pipeline.vae.is_gradient_checkpointing == checkpoints
+
+
+@pytest.mark.parametrize("form", [{}, {"stride": 2}, {"bias": False}, {"dilation": 2}, {"padding": "same"}])
+@pytest.mark.parametrize("part", [1, 100, 1000])
+def test_a_convolution_in_parts_gives_the_same(
+    part: int, form: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "PART", part)
+    layer = torch.nn.Conv2d(5, 7, 3, **{"padding": 1} | form)
+    pictures = torch.randn(2, 5, 6, 4, requires_grad=True)
+    plain, (gradient,) = layer(pictures), torch.autograd.grad(layer(pictures).square().sum(), pictures)
+    cpu.quicken(layer)
+    torch.testing.assert_close(layer(pictures), plain)
+    torch.testing.assert_close(torch.autograd.grad(layer(pictures).square().sum(), pictures)[0], gradient)
+
+
+def test_a_lora_learns_on_layers_done_in_parts(model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = []
+    for part in (1, 10**9):
+        monkeypatch.setattr(cpu, "PART", part)
+        other = type(model)(FAMILIES[type(model)](), "other")
+        torch.manual_seed(0)
+        config = peft.LoraConfig(r=2, target_modules=["to_q", "to_k", "conv1"], init_lora_weights="gaussian")
+        adapted = peft.inject_adapter_in_model(config, other.unet)
+        error = other.noise_error(*draw(1), other.embed("a boat")).sum()
+        learned = [weight for name, weight in adapted.named_parameters() if "lora_B" in name]
+        errors.append(torch.cat([gradient.flatten() for gradient in torch.autograd.grad(error, learned)]))
+    assert errors[0].abs().max() > 0
+    torch.testing.assert_close(*errors, rtol=1e-3, atol=1e-5)
 
 
 def test_memory_that_runs_out_is_one_sentence(model: LatentDiffusion) -> None:
@@ -992,14 +1021,16 @@ def test_of_a_repository_only_what_is_needed_is_fetched() -> None:
     assert not any(name.endswith("safetensors") for name in needed(sorted(names), with_weights=False))
 
 
-def test_the_command_says_of_each_model_what_loading_would(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_the_command_says_of_each_model_what_loading_would(
+    saved: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(saved["sd"], tmp_path / "m")
     write("unet/diffusion_pytorch_model.safetensors", POINTER)(tmp_path / "m")
-    environment = os.environ | {"ADVDM_MODEL": "~/m", "HOME": str(tmp_path), "ADVDM_DEVICE": "cpu"}
-    program = "from argparse import Namespace; from advdm.commands.models import models; exit(models(Namespace()))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert re.search(r"^atelier .* here$", lines[0])
-    assert re.search(r"^sdxl +stabilityai/.* not here$", done.stdout, re.MULTILINE)
-    assert re.search(r"^~/m .*default.*Git LFS pointer", done.stdout, re.MULTILINE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ADVDM_MODEL", "~/m")
+    assert models(Namespace()) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert re.search(r"^atelier .* here$", out, re.MULTILINE)
+    assert re.search(r"^sdxl +stabilityai/.* not here$", out, re.MULTILINE)
+    assert re.search(r"^~/m .*default.*Git LFS pointer", out, re.MULTILINE)
