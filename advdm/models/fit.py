@@ -4,6 +4,7 @@ Every function raises ModelError with half a sentence, "its ...", to which `abou
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import signature
@@ -56,6 +57,8 @@ def check_parts(pipeline: Any, added: str | None) -> None:
             raise ModelError(f"its unet also goes by {condition}; only models that go by text alone can be attacked.")
     if getattr(vae, "latents_mean", None) or getattr(vae, "shift_factor", None):
         raise ModelError(f"its vae shifts its latents, which Stable Diffusion's do not; {ATTACKABLE}.")
+    if not isinstance(vae.scaling_factor, float | int) or not 0 < vae.scaling_factor < math.inf:
+        raise ModelError("its vae has no scaling factor.")
     check_scheduler(scheduler)
     for tokenizer, encoder in (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")):
         if getattr(pipeline, encoder, None) is not None:
@@ -74,11 +77,12 @@ def check_scheduler(scheduler: Any) -> None:
         predicted = "flow" if config.get("use_flow_sigmas") else config.prediction_type
         raise ModelError(f"it predicts '{predicted}' (scheduler); only epsilon and v_prediction can be attacked.")
     try:
-        DDPMScheduler.from_config(config)
-    except Exception as error:  # NotImplementedError for a schedule, anything for numbers that make none
-        raise ModelError(
-            f"its scheduler adds noise by a schedule that is not known, '{config.beta_schedule}'."
-        ) from error
+        kept = DDPMScheduler.from_config(config).alphas_cumprod
+        known = len(kept) == config.num_train_timesteps > 0 and bool(((kept >= 0) & (kept <= 1)).all())
+    except Exception:  # NotImplementedError for a schedule, anything for numbers that make none
+        known = False
+    if not known:
+        raise ModelError(f"its scheduler {kind} names a schedule of noise that cannot be used.")
 
 
 def check_tokenizer(name: str, tokenizer: Any, part: str, encoder: Any) -> None:
