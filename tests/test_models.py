@@ -661,6 +661,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "IPNDM": (scheduled("IPNDMScheduler"), "scheduler IPNDMScheduler does not say"),
     "a sampler nobody knows": (scheduled("InventedScheduler"), "InventedScheduler"),
     "odd betas": (edit("scheduler/scheduler_config.json", beta_schedule="invented"), "scheduler"),
+    "betas that are none": (edit("scheduler/scheduler_config.json", trained_betas=[0.1]), "schedule of noise"),
+    "no timesteps": (edit("scheduler/scheduler_config.json", num_train_timesteps=0), "scheduler"),
+    "no scale": (edit("vae/config.json", scaling_factor=0), "vae has no scaling factor"),
+    "another library's name": (lambda f: (f / UNET).rename(f / "unet" / "model.safetensors"), "unet lacks files"),
+    "endless brackets": (write("unet/config.json", b"[" * 100_000), "unet/config.json is damaged"),
+    "empty merges": (lambda f: (old_vocabulary(f), write("tokenizer/merges.txt", b"")(f)), "is empty"),
     "Flux": (
         edit("model_index.json", _class_name="FluxPipeline"),
         "kind FluxPipeline; what can be attacked is Stable Diff",

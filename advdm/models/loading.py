@@ -175,7 +175,9 @@ def checked(found: Found) -> Found:
     try:
         pipeline = found.frame.pipeline()
         fit.check_parts(pipeline, found.frame.family.added)
-        try_out(found.frame.family(pipeline, "", "meta"))
+        model = found.frame.family(pipeline, "", "meta")
+        with torch.no_grad():
+            tiny_step(model, grey(model))
     except ModelError:
         raise
     except Exception as error:  # each layer has an error of its own for what does not fit
@@ -184,16 +186,26 @@ def checked(found: Found) -> Found:
 
 
 def try_out(model: LatentDiffusion) -> Tensor:
-    """One tiny step through all parts, and back: numbers that are finite if its weights are.
+    """One tiny step through all parts and back: numbers that are finite if its weights are.
 
     The gradient of a grey picture's noise error with respect to it, and its reconstruction.
     """
-    side = model.factor * 2 ** (len(model.unet.config.block_out_channels) - 1)
+    pixels = grey(model).requires_grad_()
     with torch.enable_grad():
-        pixels = torch.full((1, 3, side, side), 0.5, device=model.device, requires_grad=True)
-        latents = model.encode(pixels).mean
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
-        timesteps = torch.tensor([model.timesteps // 2], device=model.device)
-        error = model.noise_error(latents, timesteps, noise, model.embed("a painting"))
+        error, decoded = tiny_step(model, pixels)
         (gradient,) = torch.autograd.grad(error.sum(), pixels)
-    return torch.cat([gradient, model.decode(latents)])
+    return torch.cat([gradient, decoded])
+
+
+def grey(model: LatentDiffusion) -> Tensor:
+    """A grey picture as small as the denoiser's levels allow: (1, 3, side, side)."""
+    side = model.factor * 2 ** (len(model.unet.config.block_out_channels) - 1)
+    return torch.full((1, 3, side, side), 0.5, device=model.device)
+
+
+def tiny_step(model: LatentDiffusion, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """The noise error of a picture (1,), and its reconstruction."""
+    latents = model.encode(pixels).mean
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
+    timesteps = torch.tensor([model.timesteps // 2], device=model.device)
+    return model.noise_error(latents, timesteps, noise, model.embed("a painting")), model.decode(latents)
