@@ -13,7 +13,7 @@ even, no momentum.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -29,10 +29,10 @@ from advdm.models import Condition, LatentDiffusion
 from advdm.models.precision import finite_gradient
 from advdm.objectives import OBJECTIVES, Draw, draw
 from advdm.paintings import Levels, Painting, write_painting
-from advdm.settings import TARGETED, Settings
+from advdm.settings import STRENGTHS, TARGETED, Settings
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
-from advdm.visibility import COLOUR, is_grey
+from advdm.visibility import COLOUR, epsilon_for, is_grey
 
 PROMPT = "a painting"
 MOMENTUM = 0.9
@@ -134,6 +134,15 @@ def shares(painting: Painting, settings: Settings, mask: Levels | None) -> npt.N
     if mask is not None:
         share = share * mask.astype(np.float32) / np.float32(LEVELS)
     return (np.rint(share * settings.epsilon) / settings.epsilon).astype(np.float32)
+
+
+def epsilon_of(
+    strength: str, painting: Painting, model: LatentDiffusion, settings: Settings, mask: Levels | None = None
+) -> int:
+    """The epsilon at which the change should be as visible in this painting as one of STRENGTHS says."""
+    share = shares(painting, replace(settings, epsilon=64), mask)
+    axes = torch.eye(3) if settings.evenly else COLOUR
+    return epsilon_for(painting.levels, share, STRENGTHS[strength], model.size, axes)
 
 
 def accumulate(trail: Tensor, gradient: Tensor, momentum: float) -> None:
