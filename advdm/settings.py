@@ -86,8 +86,8 @@ class InversionSettings:
     """How a word is learned; batch is samples a step."""
 
     steps: int = 150
-    vectors: int = 4
-    learning_rate: float = 0.02
+    vectors: int = 8
+    learning_rate: float = 0.06
     batch: int = 4
 
     def __post_init__(self) -> None:
