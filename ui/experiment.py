@@ -13,9 +13,10 @@ from torch import Tensor
 from advdm import Painting, SettingsError, read_painting
 from advdm import mimicry as library
 from advdm.files import shown
-from advdm.imitators import InversionSettings, LoraSettings, learn
+from advdm.imitators import learn
 from advdm.judge import shared_judge
-from advdm.mimicry import LEAST_PICTURES, ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, Finding, MimicrySettings
+from advdm.mimicry import ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, Finding
+from advdm.settings import LEAST_PICTURES, InversionSettings, LoraSettings, MimicrySettings
 from advdm.sheets import picture
 from ui.runs import Run, model
 

@@ -14,8 +14,15 @@ import pandas as pd
 from PIL import Image
 
 from advdm import SettingsError
-from advdm.imitators import ImitatorSettings, InversionSettings, LoraSettings, RepaintSettings
-from advdm.mimicry import LEAST_PICTURES, ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, MimicrySettings, percent
+from advdm.mimicry import ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, percent
+from advdm.settings import (
+    LEAST_PICTURES,
+    ImitatorSettings,
+    InversionSettings,
+    LoraSettings,
+    MimicrySettings,
+    RepaintSettings,
+)
 from ui.experiment import Moment, experiment, paint_more
 from ui.runs import Clock, Run, gpu_seconds, in_words, model, number_of, on_gpu, say, time_of, whole
 from ui.uploads import objection

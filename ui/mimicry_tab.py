@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from advdm.mimicry import PROMPTS, MimicrySettings
+from advdm.settings import PROMPTS, MimicrySettings
 from ui.mimicry import SMOOTHING, Order, Shown, complaint, describe, mimic, new_pair, show, show_more, use_pair
 from ui.runs import LANE, QUIET, model, status_line, wire
 from ui.theme import gallery

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from advdm import Settings
-from advdm.objectives import MEANINGS, OBJECTIVES, TARGETED
+from advdm.settings import MEANINGS, TARGETED
 from ui.attack import BALANCED, STRENGTHS, Order
 from ui.protect import AMPLIFIED, CHOOSE, EFFORTS, Shown, describe, new_files, new_painting, protect, show
 from ui.runs import LANE, QUIET, model, part_of_the_page, status_line, wire
@@ -108,7 +108,7 @@ def advanced(default: Settings) -> tuple[Any, ...]:
         gr.Slider(1, 500, steps, step=1, label="Steps"),
         gr.Slider(1, 16, samples, step=1, label="Samples", info="Averaged in each step."),
         gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0),
-        gr.Dropdown(list(OBJECTIVES), value=default.objective, label="Objective", info=MEANINGS[default.objective]),
+        gr.Dropdown(list(MEANINGS), value=default.objective, label="Objective", info=MEANINGS[default.objective]),
         painting_input("Picture to drive to, or none", height=160, visible=False),
         gr.Checkbox(default.even, label="Spend evenly, as the paper does", info="Smooth areas then show it more."),
         gr.Checkbox(default.as_published, label="As published", info="The paper's algorithm and nothing else."),
