@@ -1,19 +1,60 @@
-"""How much of epsilon each pixel may use."""
+"""How far each pixel may move: where the eye forgives, the perturbation may be larger at the same visibility.
+
+By the model of vision in `visibility`, a change of b levels at pixel x, in every octave k and direction c of colour, is
+seen as (b^P V(x))^2, with
+
+    V^2 = sum over k, c of ((levels * S_kc)^P / (1 + M_kc))^2,
+
+S the eye's sensitivity there, to a step of one level as contrast, and M the painting's own contrast, which masks the
+change. The largest sum of b over the picture for a given sum of what is seen (Lagrange) has equal (b^(2P-1) V^2)
+everywhere:
+
+    budget(x) = V(x)^(-2 / (2P - 1)), smoothed, and 1 where the painting forgives most.
+"""
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from skimage.filters import gaussian
 
-from advdm.paintings import Levels
+from advdm.visibility import COLOUR, OPPONENT, WHITE, P, bands, masking
 
-FLOOR, FULL = 0.25, 0.08
+Levels = npt.NDArray[np.uint8]
+
+LONGEST = 1024
+"""Larger paintings are halved until the long side is at most this: an attack's pattern grows with the painting."""
+SMOOTH = 1 / 120
+"""Standard deviation of the smoothing, as a share of the long side."""
+FULL = 80
+"""Per cent of the pixels that may not use all of epsilon: no small spot sets the scale."""
+LEAST = 0.02
 
 
-def budget(levels: Levels) -> NDArray[np.float32]:
-    """Share of epsilon by local contrast: (H, W, 3) uint8 to (H, W) float32 in (0, 1]."""
-    lum = levels.astype(np.float32) @ np.float32([0.2126, 0.7152, 0.0722]) / 255
-    scale = max(levels.shape[:2]) / 120
-    mean = gaussian_filter(lum, scale)
-    contrast = np.sqrt(np.maximum(gaussian_filter(lum * lum, scale) - mean * mean, 0))
-    share: NDArray[np.float32] = (FLOOR + (1 - FLOOR) * np.clip(contrast / FULL, 0, 1)).astype(np.float32)
-    return share
+def budget(levels: Levels) -> npt.NDArray[np.float32]:
+    """The share of epsilon that each pixel of (H, W, 3) uint8 levels may use: (H, W) float32 in [LEAST, 1]."""
+    height, width = levels.shape[:2]
+    halvings = max(0, int(np.ceil(np.log2(max(height, width) / LONGEST))))
+    picture = np.asarray(Image.fromarray(levels).reduce(2**halvings), np.float32)
+    pixels = torch.from_numpy(picture / 255).permute(2, 0, 1)[None]
+    exponent = -1 / (2 * P - 1)
+    share = gaussian(_seen(pixels, halvings).log().mul(exponent).numpy(), SMOOTH * max(picture.shape))
+    share = np.exp(share - np.percentile(share, FULL)).clip(LEAST, 1)
+    full = F.interpolate(torch.from_numpy(share)[None, None], size=(height, width), mode="bilinear")
+    shares: npt.NDArray[np.float32] = full[0, 0].numpy()
+    return shares
+
+
+def _seen(pixels: torch.Tensor, finest: int) -> torch.Tensor:
+    """V^2 (h, w) of (1, 3, h, w) pixels in [0, 1] whose finest octave is that of the screen halved so often."""
+    # One level of a mid grey's own contrast along each axis of COLOUR, as lightness, red-green and blue-yellow.
+    step = (OPPONENT @ COLOUR).abs().sum(1).view(3, 1, 1)
+    total = torch.zeros(pixels.shape[-2:])
+    for band in bands(pixels, finest):
+        linear = (band.light / (OPPONENT[0].sum() * WHITE)).clamp(max=1)
+        slope = 2.4 / 1.055 * linear ** (1 - 1 / 2.4) * WHITE / 255  # of sRGB's curve, in cd/m^2 a level
+        one = (step * slope / band.light * band.sensitivity) ** P / (1 + masking(band.response.abs()))
+        seen = one.square().sum(1, keepdim=True)
+        total += F.interpolate(seen, size=total.shape, mode="bilinear")[0, 0]
+    return total

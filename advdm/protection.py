@@ -2,11 +2,14 @@
 
     g = grad_x mean_i L(z_i, t_i, noise_i),   z_i ~ q(z | view(x + d)),   i = 1 ... samples
     m = MOMENTUM m + g / mean |g|                                where the view looked
-    d = clip(d + stride * share * sign(m), -limit, limit),   limit = epsilon * share,   0 <= x + d <= 1
+    d = A clip(A^-1 d + stride * share * sign(A' m), -limit, limit),   limit = epsilon * share,   0 <= x + d <= 1
 
-share (H, W) is the budget: how much of epsilon each pixel may use. Every pixel moves at every step, also where the view
-did not look: so corners, which few squares show, move as far as the middle. `as_published` is the paper's algorithm
-and nothing else: the whole picture, an even budget, no momentum.
+share (H, W) is the budget: how much of epsilon each pixel may use. A are the axes of colour along which it is spent:
+the eye forgives colour more than lightness. No row of A sums to more than 1 in size, so |d| <= limit.
+
+Every pixel moves at every step, also where the view did not look: so corners, which few squares show, move as far as
+the middle. `even` has share 1 and A = I. `as_published` is the paper's algorithm and nothing else: the whole picture,
+even, no momentum.
 """
 
 from collections.abc import Iterator
@@ -28,6 +31,7 @@ from advdm.paintings import Levels, Painting, write_painting
 from advdm.settings import TARGETED, Settings
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
+from advdm.visibility import COLOUR
 
 PROMPT = "a painting"
 MOMENTUM = 0.9
@@ -103,6 +107,7 @@ def protection_steps(
         levels = levels[:, :1] if painting.grey else levels
         perturbation, trail = (torch.zeros(levels.shape, device=model.device) for _ in range(2))
         share = torch.from_numpy(shares(painting, settings, mask)).to(model.device)
+    axes = None if settings.evenly or painting.grey else COLOUR.to(model.device)
     height, width = painting.levels.shape[:2]
     for number in range(1, settings.steps + 1):
         if settings.as_published:
@@ -114,7 +119,7 @@ def protection_steps(
             look = partial(pixel_gradient, pixels, view, model, condition, settings, generator, aim)
             loss, gradient = finite_gradient(model, generator, look)
             accumulate(view.crop(trail), gradient, 0 if settings.as_published else MOMENTUM)
-            move(perturbation, trail, levels, share, settings)
+            move(perturbation, trail, levels, share, axes, settings)
         yield Step(number, loss, painting, perturbation)
 
 
@@ -123,8 +128,7 @@ def shares(painting: Painting, settings: Settings, mask: Levels | None) -> np.nd
     height, width = painting.levels.shape[:2]
     if mask is not None and mask.shape != (height, width):
         raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")
-    even = settings.even or settings.as_published
-    share = np.ones((height, width), np.float32) if even else budget(painting.levels)
+    share = np.ones((height, width), np.float32) if settings.evenly else budget(painting.levels)
     if mask is not None:
         share = share * (mask.astype(np.float32) / LEVELS)
     return np.rint(share * settings.epsilon) / np.float32(settings.epsilon)
@@ -136,14 +140,25 @@ def accumulate(trail: Tensor, gradient: Tensor, momentum: float) -> None:
     trail.mul_(momentum).add_(gradient, alpha=1 / max(size.item(), torch.finfo(torch.float32).tiny))
 
 
-def move(perturbation: Tensor, trail: Tensor, levels: Tensor, share: Tensor, settings: Settings) -> None:
+def move(
+    perturbation: Tensor, trail: Tensor, levels: Tensor, share: Tensor, axes: Tensor | None, settings: Settings
+) -> None:
     """One step in place, within the budget and within black and white."""
     for row in range(0, len(share), BAND):
         rows = slice(row, row + BAND)
-        moved, pixels, own = perturbation[..., rows, :], levels[..., rows, :] / LEVELS, share[rows]
+        pixels, own = levels[..., rows, :] / LEVELS, share[rows]
+        along, moved = trail[..., rows, :], perturbation[..., rows, :]
+        if axes is not None:
+            along, moved = turn(axes.T, along), turn(torch.linalg.inv(axes), moved)
         limit = own * (settings.epsilon / LEVELS)
-        moved += trail[..., rows, :].sign() * (own * (settings.stride / LEVELS))
-        moved.clamp_(torch.maximum(-limit, -pixels), torch.minimum(limit, 1 - pixels))
+        moved = torch.minimum(torch.maximum(moved + along.sign() * (own * (settings.stride / LEVELS)), -limit), limit)
+        moved = moved if axes is None else turn(axes, moved)
+        perturbation[..., rows, :] = torch.minimum(torch.maximum(moved, -pixels), 1 - pixels)
+
+
+def turn(matrix: Tensor, planes: Tensor) -> Tensor:
+    """The matrix (3, 3) times the three numbers of each pixel of (N, 3, H, W)."""
+    return torch.einsum("ij,njhw->nihw", matrix, planes)
 
 
 @torch.enable_grad()

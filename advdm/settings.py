@@ -67,6 +67,11 @@ class Settings:
             return self.step_size
         return 1.0 if self.as_published else self.epsilon / 8
 
+    @property
+    def evenly(self) -> bool:
+        """Whether every pixel and every channel may use all of epsilon."""
+        return self.even or self.as_published
+
     def check_target(self, target: object | None) -> None:
         """Refuse a target that the objective would not look at."""
         if target is not None and self.objective not in TARGETED:
@@ -92,9 +97,9 @@ class InversionSettings:
 class LoraSettings:
     """How a LoRA is learned; batch is samples a step."""
 
-    steps: int = 120
+    steps: int = 80
     rank: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     batch: int = 4
 
     def __post_init__(self) -> None:
@@ -138,7 +143,7 @@ class MimicrySettings:
 
     imitator: ImitatorSettings = field(default_factory=InversionSettings)
     prompts: tuple[str, ...] = PROMPTS
-    count: int = 3
+    count: int = 4
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
 

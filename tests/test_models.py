@@ -19,7 +19,17 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from advdm.errors import ModelError, SettingsError
-from advdm.models import MOVED, SDXL, SHORT_NAMES, LatentDiffusion, StableDiffusion, choose_device, join, load_model, state
+from advdm.models import (
+    MOVED,
+    SDXL,
+    SHORT_NAMES,
+    LatentDiffusion,
+    StableDiffusion,
+    choose_device,
+    join,
+    load_model,
+    state,
+)
 from advdm.models.hub import needed
 from advdm.models.machine import fit_memory
 from advdm.models.precision import finite, finite_gradient
@@ -97,7 +107,9 @@ def test_pictures_are_those_of_stock_diffusers(request: pytest.FixtureRequest, n
     painted = model.generate(model.embed(prompts), [3, 4], steps=3, guidance=5.0)
     torch.testing.assert_close(painted, wanted, rtol=0, atol=1e-5)
     model.at_once, before = 1, model.at_once
-    torch.testing.assert_close(model.generate(model.embed(prompts), [3, 4], steps=3, guidance=5.0), wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        model.generate(model.embed(prompts), [3, 4], steps=3, guidance=5.0), wanted, rtol=0, atol=1e-5
+    )
     model.at_once = before
 
 
@@ -155,14 +167,19 @@ def test_a_word_learns_through_every_encoder_and_nothing_else_does(model: Latent
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_saved_word_loads_in_stock_diffusers_and_says_the_same(model: LatentDiffusion, count: int, tmp_path: Path) -> None:
+def test_a_saved_word_loads_in_stock_diffusers_and_says_the_same(
+    model: LatentDiffusion, count: int, tmp_path: Path
+) -> None:
     torch.manual_seed(5)
     word = tuple(torch.randn(vectors.shape) for vectors in model.word("painting", count))
     save_file(model.word_files(word, "<mine>"), tmp_path / "w.safetensors")
     files = load_file(tmp_path / "w.safetensors")
     stock = FAMILIES[type(model)]()
     if isinstance(model, SDXL):
-        for key, encoder, tokenizer in (("clip_l", "text_encoder", "tokenizer"), ("clip_g", "text_encoder_2", "tokenizer_2")):
+        for key, encoder, tokenizer in (
+            ("clip_l", "text_encoder", "tokenizer"),
+            ("clip_g", "text_encoder_2", "tokenizer_2"),
+        ):
             parts = {"text_encoder": getattr(stock, encoder), "tokenizer": getattr(stock, tokenizer)}
             stock.load_textual_inversion(files[key], token="<mine>", **parts)
     else:
@@ -177,7 +194,12 @@ def test_a_saved_word_loads_in_stock_diffusers_and_says_the_same(model: LatentDi
 
 
 def test_a_word_of_another_model_is_refused(model: LatentDiffusion) -> None:
-    for tensors in ({"<a>": torch.zeros(1, 7)}, {}, {"clip_l": torch.zeros(1, 16)}, {"a": torch.zeros(1), "b": torch.zeros(1)}):
+    for tensors in (
+        {"<a>": torch.zeros(1, 7)},
+        {},
+        {"clip_l": torch.zeros(1, 16)},
+        {"a": torch.zeros(1), "b": torch.zeros(1)},
+    ):
         if isinstance(model, SDXL) or "clip_l" not in tensors:
             with pytest.raises(ModelError, match=r"^This is no word of tiny"):
                 model.word_from_files(tensors)
@@ -275,7 +297,10 @@ def test_what_a_card_holds(
 
 
 def test_memory_that_runs_out_is_one_sentence(model: LatentDiffusion) -> None:
-    with pytest.raises(ModelError, match=r"^The device has too little memory for the model 'tiny'"), model.enough_memory():
+    with (
+        pytest.raises(ModelError, match=r"^The device has too little memory for the model 'tiny'"),
+        model.enough_memory(),
+    ):
         torch.empty(2**48)
     with pytest.raises(RuntimeError, match="another"), model.enough_memory():
         raise RuntimeError("another")
@@ -314,3 +339,666 @@ def test_any_ordinary_sampler_loads_and_paints(sampler: str, tmp_path: Path) -> 
     model = load_model(str(tmp_path / "m"))
     model.check_sampling(4)
     assert model.generate(model.embed("a boat"), [1], steps=4).isfinite().all()
+
+
+# Folders and files. Each change is made to a copy of a saved tiny pipeline.
+
+Change = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    for name, pipeline in (("sd", tiny_pipeline()), ("sdxl", tiny_sdxl())):
+        pipeline.save_pretrained(folder / name)
+    return {name: folder / name for name in ("sd", "sdxl")}
+
+
+def edit(file: str, **changes: Any) -> Change:
+    """Change a JSON file; the value ... takes a key out."""
+
+    def change(folder: Path) -> None:
+        path = folder / file
+        told = {**json.loads(path.read_text()), **changes}
+        path.write_text(json.dumps({key: value for key, value in told.items() if value is not ...}))
+
+    return change
+
+
+def reweigh(part: str, rename: Callable[[str, torch.Tensor], dict[str, torch.Tensor]]) -> Change:
+    """Change a part's weights, tensor by tensor."""
+
+    def change(folder: Path) -> None:
+        (path,) = (folder / part).glob("*.safetensors")
+        tensors = load_file(path)
+        save_file(
+            {k: v for name, weight in tensors.items() for k, v in rename(name, weight).items()}, path, {"format": "pt"}
+        )
+
+    return change
+
+
+def rebuilt(**changes: Any) -> Change:
+    """The pipeline with a denoiser built otherwise; its weights fit its configuration."""
+
+    def change(folder: Path) -> None:
+        unet = diffusers.UNet2DConditionModel(**tiny_unet() | {"cross_attention_dim": 16} | changes)
+        unet.save_pretrained(folder / "unet")
+
+    return change
+
+
+def scheduled(kind: str, **options: Any) -> Change:
+    """A sampler with nothing but its own defaults."""
+
+    def change(folder: Path) -> None:
+        (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps({"_class_name": kind, **options}))
+        edit("model_index.json", scheduler=["diffusers", kind])(folder)
+
+    return change
+
+
+def write(file: str, data: bytes) -> Change:
+    return lambda folder: (folder / file).write_bytes(data)
+
+
+def remove(pattern: str) -> Change:
+    return lambda folder: [path.unlink() for path in folder.glob(pattern)]
+
+
+def part_as(part: str, build: Callable[[], Any]) -> Change:
+    """Another kind of part, as its own save_pretrained writes it."""
+
+    def change(folder: Path) -> None:
+        shutil.rmtree(folder / part)
+        module = build()
+        module.save_pretrained(folder / part)
+        library = type(module).__module__.partition(".")[0]
+        edit("model_index.json", **{part: [library, type(module).__name__]})(folder)
+
+    return change
+
+
+def saved_as(part: str = "", **options: Any) -> Change:
+    """Weights written anew: all, or those of one part."""
+
+    def change(folder: Path) -> None:
+        pipeline = (tiny_sdxl if (folder / "tokenizer_2").exists() else tiny_pipeline)()
+        dtype = options.pop("dtype", None)
+        for name in ("unet", "vae", "text_encoder", "text_encoder_2") if not part else (part,):
+            if module := getattr(pipeline, name, None):
+                remove(f"{name}/*.safetensors")(folder)
+                (module.to(dtype) if dtype else module).save_pretrained(folder / name, **options)
+
+    return change
+
+
+def old_attention(folder: Path) -> None:
+    """Names from before diffusers 0.17, as in the autoencoder of Stable Diffusion 1.5 on the hub."""
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def rename(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+        for new, old in names.items():
+            name = name.replace(f"attentions.0.{new}", f"attentions.0.{old}")
+        return {name: weight}
+
+    reweigh("vae", rename)(folder)
+
+
+def old_vocabulary(folder: Path) -> None:
+    told = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())["model"]
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps(told["vocab"]))
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in told["merges"]]
+    (folder / "tokenizer" / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+
+
+def whole_clip(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    more = {"text_model.embeddings.position_ids": torch.arange(48)[None]} if "position" in name else {}
+    return {f"text_model.{name}": weight, **more}
+
+
+def wide(folder: Path) -> None:
+    rebuilt(sample_size=[8, 18])(folder)
+
+
+LOADS: dict[str, Change] = {
+    "as it is": lambda folder: None,
+    "fp16": saved_as(variant="fp16", dtype=torch.float16),
+    "fp16 of the denoiser alone": saved_as("unet", variant="fp16", dtype=torch.float16),
+    "fp16 of the text encoder alone": saved_as("text_encoder", variant="fp16", dtype=torch.float16),
+    "bf16": saved_as(variant="bf16", dtype=torch.bfloat16),
+    "non_ema of the denoiser": saved_as("unet", variant="non_ema"),
+    "half precision without a variant": saved_as(dtype=torch.float16),
+    "double precision": saved_as("vae", dtype=torch.float64),
+    "shards": saved_as("unet", max_shard_size="20KB"),
+    "shards of fp16": saved_as("unet", max_shard_size="10KB", variant="fp16", dtype=torch.float16),
+    "shards of a text encoder": saved_as("text_encoder", max_shard_size="10KB"),
+    "shards of fp16 of a text encoder": saved_as("text_encoder", max_shard_size="10KB", variant="fp16"),
+    "both variants": lambda folder: (
+        saved_as("unet")(folder) or tiny_pipeline().unet.save_pretrained(folder / "unet", variant="fp16")
+    ),
+    "a pickle beside": write("unet/diffusion_pytorch_model.bin", b"rubbish"),
+    "sample_size a pair": edit("unet/config.json", sample_size=[8, 8]),
+    "sample_size not square": wide,
+    "sample_size null": edit("unet/config.json", sample_size=None),
+    "old names of attention": old_attention,
+    "old names of the text encoder": reweigh("text_encoder", whole_clip),
+    "old vocabulary": old_vocabulary,
+    "old scheduler": edit("scheduler/scheduler_config.json", steps_offset=..., clip_sample=..., prediction_type=...),
+    "bare PNDM": scheduled("PNDMScheduler"),
+    "an image-to-image pipeline": edit("model_index.json", _class_name="StableDiffusionImg2ImgPipeline"),
+    "an inpainting pipeline around a plain denoiser": edit(
+        "model_index.json", _class_name="StableDiffusionInpaintPipeline"
+    ),
+    "a safety checker": edit("model_index.json", safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"]),
+    "a ControlNet": edit("model_index.json", controlnet=["diffusers", "ControlNetModel"]),
+    "an image encoder": edit("model_index.json", image_encoder=["transformers", "CLIPVisionModelWithProjection"]),
+    "unknown settings": edit("unet/config.json", invented=1),
+    "an old denoiser": edit("unet/config.json", _diffusers_version="0.6.0"),
+    "a scaled autoencoder": edit("vae/config.json", scaling_factor=...),
+    "velocities": edit("scheduler/scheduler_config.json", prediction_type="v_prediction", rescale_betas_zero_snr=True),
+    "with projection": part_as(
+        "text_encoder", lambda: type(tiny_sdxl().text_encoder_2)(tiny_pipeline().text_encoder.config)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+@pytest.mark.parametrize("name", LOADS)
+def test_every_ordinary_form_loads(name: str, kind: str, saved: dict[str, Path], tmp_path: Path, capfd: Any) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(saved[kind], folder)
+    if kind == "sdxl" and name in (
+        "with projection",
+        "sample_size not square",
+        "an image-to-image pipeline",
+        "an inpainting pipeline around a plain denoiser",
+        "both variants",
+    ):
+        pytest.skip("built for the other family")
+    LOADS[name](folder)
+    assert state(str(folder)) == "here"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = load_model(str(folder), "cpu")
+    assert model.size % model.factor == 0
+    if name not in ("an old denoiser", "with projection", "sample_size not square", "bare PNDM", "velocities"):
+        same = FAMILIES[type(model)]()
+        for mine, theirs in zip(model.modules, (same.vae, same.unet, same.text_encoder), strict=False):
+            for key, weight in theirs.state_dict().items():
+                torch.testing.assert_close(mine.state_dict()[key], weight, rtol=0.01, atol=0.01, check_dtype=False)
+        assert model.size == 64
+    if model.size <= 128:
+        model.check_sampling(4)
+        assert model.generate(model.embed("a boat"), [1], steps=4).shape == (1, 3, model.size, model.size)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_size_that_is_not_square_becomes_the_square_of_as_many_pixels(saved: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(saved["sd"], tmp_path / "m")
+    wide(tmp_path / "m")
+    assert load_model(str(tmp_path / "m"), "cpu").size == 8 * 12
+
+
+def lora(name: str, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {name: weight, f"{name}.lora_A.weight": torch.zeros(2)}
+
+
+def unsharded(folder: Path) -> None:
+    saved_as("unet", max_shard_size="20KB")(folder)
+    remove("unet/*.index.json")(folder)
+
+
+def one_shard_short(folder: Path) -> None:
+    saved_as("unet", max_shard_size="20KB")(folder)
+    remove("unet/*-00002-of-*")(folder)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 335\n"
+UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
+REFUSED: dict[str, tuple[Change, str]] = {
+    "prefixed keys": (
+        reweigh("text_encoder", lambda n, w: {f"module.{n}": w}),
+        "text_encoder lacks 36 of its weights, for example",
+    ),
+    "keys missing": (
+        reweigh("unet", lambda n, w: {} if "mid_block" in n else {n: w}),
+        "unet lacks .* example mid_block",
+    ),
+    "one key missing": (
+        reweigh("vae", lambda n, w: {} if n == "quant_conv.bias" else {n: w}),
+        "vae lacks 1 .* quant_conv.bias",
+    ),
+    "keys too many": (reweigh("unet", lora), r"unet has .* weights that do not belong to it"),
+    "a misshapen weight": (
+        reweigh("vae", lambda n, w: {n: w[:2] if n == "quant_conv.bias" else w}),
+        "vae has 1 weights of another shape",
+    ),
+    "a misshapen text encoder": (
+        edit("text_encoder/config.json", vocab_size=200),
+        "text_encoder has 1 weights of another shape",
+    ),
+    "a pointer for weights": (write(UNET, POINTER), "unet/.* is a Git LFS pointer"),
+    "a pointer for a text encoder": (
+        write("text_encoder/model.safetensors", POINTER),
+        "text_encoder/.* is a Git LFS pointer",
+    ),
+    "a pointer for a vocabulary": (
+        write("tokenizer/tokenizer.json", POINTER),
+        "tokenizer/tokenizer.json is a Git LFS pointer",
+    ),
+    "a pointer for a configuration": (write("unet/config.json", POINTER), "unet/config.json is a Git LFS pointer"),
+    "a tiny autoencoder": (
+        part_as(
+            "vae", lambda: AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
+        ),
+        "vae is of the kind AutoencoderTiny",
+    ),
+    "a tiny autoencoder under a false name": (
+        edit("vae/config.json", _class_name="AutoencoderTiny"),
+        "AutoencoderTiny",
+    ),
+    "a T5": (
+        edit("model_index.json", text_encoder=["transformers", "T5EncoderModel"]),
+        "text_encoder is of the kind T5",
+    ),
+    "a video denoiser": (
+        edit("model_index.json", unet=["diffusers", "UNet3DConditionModel"]),
+        "unet is of the kind UNet3D",
+    ),
+    "parts that do not fit": (
+        rebuilt(cross_attention_dim=32),
+        r"parts \(unet, vae, text encoder\) do not fit each other",
+    ),
+    "another autoencoder": (rebuilt(in_channels=8, out_channels=8), "unet takes 8 channels where its vae gives 4"),
+    "inpainting": (rebuilt(in_channels=9), "unet takes 9 channels .* inpainting"),
+    "learned variance": (rebuilt(out_channels=8), "unet predicts 8 channels of 4"),
+    "classes": (rebuilt(num_class_embeds=10), "also goes by a class"),
+    "class projections": (rebuilt(class_embed_type="timestep"), "also goes by a class"),
+    "guidance": (rebuilt(time_cond_proj_dim=8), "strength of guidance"),
+    "images": (rebuilt(encoder_hid_dim=24, encoder_hid_dim_type="text_proj"), "an image or a second text"),
+    "an added text": (rebuilt(addition_embed_type="text"), "a condition of the kind 'text'"),
+    "shifted latents": (edit("vae/config.json", shift_factor=0.1), "vae shifts its latents"),
+    "quantised": (edit("unet/config.json", quantization_config={"load_in_4bit": True}), "unet is quantised"),
+    "predicts samples": (edit("scheduler/scheduler_config.json", prediction_type="sample"), "predicts 'sample'"),
+    "predicts nothing": (edit("scheduler/scheduler_config.json", prediction_type=None), "predicts 'None'"),
+    "flow by a sampler": (
+        scheduled("DPMSolverMultistepScheduler", use_flow_sigmas=True, prediction_type="flow_prediction"),
+        "'flow'",
+    ),
+    "flow": (scheduled("FlowMatchEulerDiscreteScheduler"), "scheduler FlowMatchEulerDiscreteScheduler does not say"),
+    "EDM": (scheduled("EDMEulerScheduler"), "scheduler EDMEulerScheduler does not say"),
+    "IPNDM": (scheduled("IPNDMScheduler"), "scheduler IPNDMScheduler does not say"),
+    "a sampler nobody knows": (scheduled("InventedScheduler"), "InventedScheduler"),
+    "odd betas": (edit("scheduler/scheduler_config.json", beta_schedule="invented"), "scheduler is damaged"),
+    "Flux": (
+        edit("model_index.json", _class_name="FluxPipeline"),
+        "kind FluxPipeline; what can be attacked is Stable Diff",
+    ),
+    "Stable Diffusion 3": (
+        edit("model_index.json", _class_name="StableDiffusion3Pipeline"),
+        "StableDiffusion3Pipeline; what",
+    ),
+    "PixArt": (edit("model_index.json", _class_name="PixArtSigmaPipeline"), "PixArtSigmaPipeline; what"),
+    "somebody's code": (edit("model_index.json", _class_name=["mine", "MyPipeline"]), "MyPipeline"),
+    "somebody's part": (edit("model_index.json", unet=["mine", "MyUNet"]), "MyUNet"),
+    "no class": (edit("model_index.json", _class_name=...), "a pipeline without a name"),
+    "no text encoder": (edit("model_index.json", text_encoder=[None, None]), "no text_encoder"),
+    "no entry": (edit("model_index.json", vae=...), "no vae"),
+    "pickles": (
+        lambda folder: [p.rename(p.with_suffix(".bin")) for p in folder.glob("unet/*.safetensors")],
+        "pickle alone",
+    ),
+    "no weights": (remove("vae/*.safetensors"), "vae has no weights"),
+    "no index": (unsharded, "unet lacks files or the index"),
+    "a shard missing": (one_shard_short, r"unet/.*00002-of-.* is missing"),
+    "an index of nothing": (write(f"{UNET}.index.json", b"{}"), "index.json is damaged"),
+    "not a number": (reweigh("unet", lambda n, w: {n: w * torch.nan}), "not finite; its weights are damaged"),
+    "infinite": (reweigh("vae", lambda n, w: {n: w / 0}), "not finite; its weights are damaged"),
+    "no vocabulary": (remove("tokenizer/tokenizer.json"), "tokenizer has no vocabulary"),
+    "no merges": (
+        lambda folder: (old_vocabulary(folder), remove("tokenizer/merges.txt")(folder)),
+        "tokenizer has no vocabulary",
+    ),
+    "a tokenizer without settings": (write("tokenizer/tokenizer_config.json", b"{}"), "tokenizer"),
+    "more tokens than the text encoder knows": (
+        lambda folder: (lambda t: (t.add_tokens(["<new>"]), t.save_pretrained(folder / "tokenizer")))(
+            tiny_pipeline().tokenizer
+        ),
+        "tokenizer knows more tokens than its text_encoder",
+    ),
+    "a list for an index": (write("model_index.json", b"[]"), "model_index.json is damaged"),
+    "a part's configuration is odd": (
+        edit("unet/config.json", down_block_types=["Invented"]),
+        "unet/config.json does not describe",
+    ),
+    "one part": (
+        lambda folder: ((folder / "model_index.json").unlink(), shutil.copy(folder / "unet/config.json", folder)),
+        "holds one part",
+    ),
+    "a LoRA's folder": (
+        lambda folder: ((folder / "model_index.json").unlink(), (folder / "pytorch_lora_weights.safetensors").touch()),
+        "folder holds a LoRA",
+    ),
+    "a checkpoint's folder": (
+        lambda folder: ((folder / "model_index.json").unlink(), (folder / "dream.safetensors").touch()),
+        "name its file, as m/dream.safetensors",
+    ),
+    "no pipeline": (remove("model_index.json"), "has no model_index.json"),
+}
+
+
+def refusal(name: str) -> str:
+    with pytest.raises(ModelError) as caught:
+        load_model(name, "cpu")
+    sentence = str(caught.value)
+    assert "\n" not in sentence and sentence.endswith(".") and len(sentence) < 500
+    return sentence
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_whatever_else_is_refused_in_a_sentence(name: str, saved: dict[str, Path], tmp_path: Path, capfd: Any) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(saved["sd"], folder)
+    change, said = REFUSED[name]
+    change(folder)
+    sentence = refusal(str(folder))
+    assert re.search(said, sentence)
+    if "not finite" in said:
+        assert state(str(folder)) == "here", "headers do not tell"
+    else:
+        assert sentence.startswith(f"The model '{folder}' cannot be used: ")
+        assert state(str(folder)) == sentence
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (edit("model_index.json", text_encoder=[None, None], tokenizer=[None, None]), "no text_encoder"),
+        (edit("unet/config.json", addition_embed_type=None), "unet"),
+        (edit("unet/config.json", projection_class_embeddings_input_dim=24 + 5 * 8), "unet"),
+        (reweigh("text_encoder_2", lambda n, w: {f"x.{n}": w}), "text_encoder_2 lacks"),
+        (edit("model_index.json", _class_name="StableDiffusionPipeline"), "a condition of the kind 'text_time'"),
+        (scheduled("EDMDPMSolverMultistepScheduler"), "EDM"),
+        (edit("vae/config.json", latents_mean=[0.1] * 4, latents_std=[1.0] * 4), "vae shifts"),
+    ],
+)
+def test_odd_sdxl_is_refused_in_a_sentence(change: Change, said: str, saved: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(saved["sdxl"], tmp_path / "m")
+    change(tmp_path / "m")
+    assert said in refusal(str(tmp_path / "m")) == state(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "rubbish"])
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+def test_a_damaged_file_is_one_sentence_that_names_it(
+    damage: str, kind: str, saved: dict[str, Path], tmp_path: Path
+) -> None:
+    files = sorted(str(path.relative_to(saved[kind])) for path in saved[kind].rglob("*.*"))
+    assert len(files) == {"sd": 10, "sdxl": 14}[kind]
+    folder = tmp_path / "m"
+    shutil.copytree(saved[kind], folder)
+    for name in files:
+        data = (folder / name).read_bytes()
+        if damage == "missing":
+            (folder / name).unlink()
+        else:
+            (folder / name).write_bytes(
+                {"empty": b"", "cut": data[: len(data) // 2], "rubbish": b"\x10" * 1000}[damage]
+            )
+        sentence = refusal(str(folder))
+        assert name.partition("/")[0] in sentence and sentence == state(str(folder))
+        (folder / name).write_bytes(data)
+    assert state(str(folder)) == "here"
+
+
+# One checkpoint file
+
+
+def checkpoint(
+    path: Path, make: Callable[[], Any] = tiny_pipeline, configured: bool = True, **more: torch.Tensor
+) -> str:
+    pipeline = make()
+    save_file(ldm_checkpoint(pipeline) | more, path, {"format": "pt"})
+    if configured:
+        pipeline.save_pretrained(path.with_suffix(""))
+        remove("*/*.safetensors")(path.with_suffix(""))
+    return str(path)
+
+
+@pytest.mark.parametrize("make", FAMILIES.values())
+def test_one_checkpoint_file_loads(make: Callable[[], Any], tmp_path: Path, capfd: Any) -> None:
+    name = checkpoint(tmp_path / "dream.v2.safetensors", make, **{"model_ema.decay": torch.zeros(1)})
+    assert state(name) == "here"
+    model, same = load_model(name, "cpu"), make()
+    assert (model.name, model.title) == (name, "dream.v2.safetensors")
+    for mine, theirs in zip(model.modules, (same.vae, same.unet, same.text_encoder), strict=False):
+        assert all(
+            torch.equal(a, b) for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True)
+        )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_checkpoint_that_predicts_velocities_says_so_by_a_mark(tmp_path: Path) -> None:
+    marks = {"v_pred": torch.zeros(1), "ztsnr": torch.zeros(1)}
+    model = load_model(checkpoint(tmp_path / "v.safetensors", tiny_sdxl, **marks), "cpu")
+    assert model.prediction_type == "v_prediction"
+    assert model.noising.config.rescale_betas_zero_snr and model.pipeline.scheduler.config.rescale_betas_zero_snr
+
+
+@pytest.mark.parametrize(("make", "source"), [(tiny_pipeline, SHORT_NAMES["sd15"]), (tiny_sdxl, SHORT_NAMES["sdxl"])])
+def test_a_checkpoint_finds_its_configuration_in_the_hubs_cache(
+    make: Callable[[], Any], source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = checkpoint(tmp_path / "dream.safetensors", make, configured=False)
+    sentence = refusal(name)
+    assert f"as {source}" in sentence and "under the name 'dream'" in sentence and sentence == state(name)
+    cache(make(), source, tmp_path, monkeypatch)
+    assert state(name) == "here"
+    load_model(name, "cpu")
+
+
+def without(*starts: str) -> Callable[[Any], dict[str, torch.Tensor]]:
+    return lambda pipeline: {n: w for n, w in ldm_checkpoint(pipeline).items() if not n.startswith(starts)}
+
+
+FILES: dict[str, tuple[Callable[[Any], dict[str, torch.Tensor]], str]] = {
+    "a LoRA": (lambda p: {"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(2)}, "it is a LoRA"),
+    "a LoRA of peft": (lambda p: {"base_model.model.to_q.lora_A.weight": torch.zeros(2)}, "it is a LoRA"),
+    "an autoencoder": (lambda p: p.vae.state_dict(), r"an autoencoder \(VAE\) alone"),
+    "an autoencoder of LDM": (without("model.", "cond_stage"), r"an autoencoder \(VAE\) alone"),
+    "a denoiser": (lambda p: p.unet.state_dict(), r"a denoiser \(UNet\) alone"),
+    "a denoiser of LDM": (without("first_stage", "cond_stage"), r"a denoiser \(UNet\) alone"),
+    "no text encoder": (without("cond_stage"), "without the rest of a model"),
+    "a text encoder": (
+        lambda p: {f"text_model.{n}": w for n, w in p.text_encoder.state_dict().items()},
+        "a text encoder alone",
+    ),
+    "a word": (lambda p: {"clip_l": torch.zeros(2, 16), "clip_g": torch.zeros(2, 24)}, "a learned word"),
+    "a word of Stable Diffusion": (lambda p: {"emb_params": torch.zeros(2, 16)}, "a learned word"),
+    "a ControlNet": (lambda p: {"control_model.input_blocks.0.0.weight": torch.zeros(2)}, "a ControlNet"),
+    "Flux": (lambda p: {"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": torch.zeros(2)}, "Flux"),
+    "Stable Diffusion 3": (
+        lambda p: {"model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight": torch.zeros(2)},
+        "Diffusion 3",
+    ),
+    "Playground": (lambda p: ldm_checkpoint(p) | {"edm_mean": torch.zeros(4)}, "EDM"),
+    "the refiner": (
+        lambda p: without("cond_stage")(p) | {"conditioner.embedders.0.model.ln_final.weight": torch.zeros(2)},
+        "lacks one of SDXL's two text encoders",
+    ),
+    "Stable Diffusion 2": (
+        lambda p: without("cond_stage")(p) | {"cond_stage_model.model.ln_final.weight": torch.zeros(2)},
+        "does not say what it predicts; put a diffusers folder",
+    ),
+    "something else": (lambda p: {"a": torch.zeros(2)}, "no checkpoint of a known kind"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_no_checkpoint_says_what_it_is(name: str, tmp_path: Path) -> None:
+    make, said = FILES[name]
+    save_file({key: weight.contiguous() for key, weight in make(tiny_pipeline()).items()}, tmp_path / "m.safetensors")
+    assert re.search(said, refusal(str(tmp_path / "m.safetensors")))
+    assert state(str(tmp_path / "m.safetensors")) == refusal(str(tmp_path / "m.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("part", "starts"),
+    [
+        ("unet", "model.diffusion_model.middle"),
+        ("vae", "first_stage_model.decoder.mid"),
+        ("text_encoder", "cond_stage_model.transformer.text_model.final"),
+    ],
+)
+def test_a_checkpoint_with_weights_missing_names_the_part(part: str, starts: str, tmp_path: Path) -> None:
+    name = checkpoint(tmp_path / "m.safetensors")
+    save_file(without(starts)(tiny_pipeline()), name)
+    assert f"its {part} lacks" in refusal(name)
+    assert state(name) == refusal(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: shutil.rmtree(folder / "unet"), "unet/config.json is missing"),
+        (rebuilt(block_out_channels=(8, 24)), "unet has"),
+        (edit("model_index.json", _class_name="FluxPipeline"), "FluxPipeline"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_a_checkpoint_is_refused(change: Change, said: str, tmp_path: Path) -> None:
+    name = checkpoint(tmp_path / "m.safetensors")
+    change(tmp_path / "m")
+    assert said in refusal(name)
+    other = checkpoint(tmp_path / "x.safetensors", tiny_sdxl)
+    shutil.rmtree(tmp_path / "m")
+    (tmp_path / "x").rename(tmp_path / "m")
+    assert "another kind of model" in refusal(name)
+    assert "configuration is not on this machine" in refusal(other)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("m.ckpt", "pickle"), ("m.txt", "no .safetensors checkpoint"), ("m.safetensors", "damaged")]
+)
+def test_other_files_are_refused(file: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(b"rubbish")
+    assert said in refusal(str(tmp_path / file))
+
+
+# Names
+
+
+def cache(pipeline: Any, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Path:
+    """The pipeline as the hub's local cache holds it."""
+    home = tmp_path / "hub" / f"models--{source.replace('/', '--')}"
+    pipeline.save_pretrained(home / "snapshots" / "abc", **options)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return home / "snapshots" / "abc"
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+@pytest.mark.parametrize("name", ["sd15", "someone/theirs"])
+def test_the_hubs_cache_is_enough(
+    name: str, variant: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert state(name) == "not here"
+    folder = cache(tiny_pipeline(), SHORT_NAMES.get(name, name), tmp_path, monkeypatch, variant=variant)
+    assert state(name) == "here"
+    model = load_model(name, "cpu")
+    assert model.name == model.title == name
+    remove("unet/*.safetensors")(folder)
+    assert "its unet has no weights" in refusal(name)
+    assert state(name) == refusal(name)
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd21", "sdxl", "nobody/nothing"])
+def test_no_hub_in_reach_is_one_sentence(name: str) -> None:
+    assert state(name) == "not here"
+    assert "not on this machine and could not be fetched" in refusal(name) and "ADVDM_MODEL" in refusal(name)
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_an_id_that_left_the_hub_names_the_living_one(name: str) -> None:
+    assert SHORT_NAMES[MOVED[name]] in refusal(name) == state(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["/no/where", "./no", "~/no where", "a/b/c", "no.safetensors", "x.ckpt", "weiß nicht", "C:\\models\\x"]
+)
+def test_a_path_that_leads_nowhere_is_quoted_as_it_was_typed(name: str) -> None:
+    assert (
+        refusal(name)
+        == f"The model '{name}' cannot be used: there is no such folder or file on this machine."
+        == state(name)
+    )
+
+
+def test_a_name_cannot_write_on_the_terminal() -> None:
+    assert "\x1b" not in refusal("/no/\x1b[31m\nwhere\udc80")
+
+
+def test_home_and_the_environment(saved: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(saved["sd"], tmp_path / "my müde model's")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ADVDM_MODEL", "~/my müde model's/")
+    monkeypatch.setenv("ADVDM_DEVICE", "cpu")
+    model = load_model()
+    assert (model.name, model.title) == ("~/my müde model's/", "my müde model's")
+    monkeypatch.chdir(tmp_path / "my müde model's")
+    assert load_model(".").title == "my müde model's"
+
+
+def test_of_a_repository_only_what_is_needed_is_fetched() -> None:
+    weights = "diffusion_pytorch_model"
+    names = {
+        "unet/config.json",
+        f"unet/{weights}.fp16.safetensors",
+        f"unet/{weights}.safetensors.index.json",
+        f"unet/{weights}-00001-of-00002.safetensors",
+        f"unet/{weights}-00002-of-00002.safetensors",
+        f"unet/{weights}.bin",
+        f"vae/{weights}.fp16.safetensors",
+        f"vae/{weights}.bf16.safetensors",
+        "text_encoder/model.safetensors",
+        "text_encoder/model.fp16-00001-of-00002.safetensors",
+        "text_encoder/openvino_model.bin",
+        "text_encoder_2/model.fp16-00001-of-00002.safetensors",
+        "text_encoder_2/model-00002-of-00002.fp16.safetensors",
+        "text_encoder_2/model.safetensors.index.fp16.json",
+        "tokenizer/merges.txt",
+        "tokenizer/vocab.json",
+        "scheduler/scheduler_config.json",
+        "safety_checker/model.safetensors",
+        "big.safetensors",
+        "model_index.json",
+        "README.md",
+    }
+    left = {
+        f"unet/{weights}.fp16.safetensors",
+        f"unet/{weights}.bin",
+        f"vae/{weights}.bf16.safetensors",
+        "text_encoder/model.fp16-00001-of-00002.safetensors",
+        "text_encoder/openvino_model.bin",
+        "safety_checker/model.safetensors",
+        "big.safetensors",
+        "README.md",
+    }
+    assert set(needed(sorted(names))) == names - left
+    assert not any(name.endswith("safetensors") for name in needed(sorted(names), with_weights=False))
+
+
+def test_the_command_says_of_each_model_what_loading_would(saved: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(saved["sd"], tmp_path / "m")
+    write("unet/diffusion_pytorch_model.safetensors", POINTER)(tmp_path / "m")
+    environment = os.environ | {"ADVDM_MODEL": "~/m", "HOME": str(tmp_path), "ADVDM_DEVICE": "cpu"}
+    program = "import sys; from argparse import Namespace; from advdm.commands.models import models; sys.exit(models(Namespace()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert re.search(r"^atelier .* here$", lines[0])
+    assert re.search(r"^sdxl +stabilityai/.* not here$", done.stdout, re.MULTILINE)
+    assert re.search(r"^~/m .*default.*Git LFS pointer", done.stdout, re.MULTILINE)

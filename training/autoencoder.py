@@ -1,50 +1,36 @@
-"""Train atelier's autoencoder: a PCA start, then reconstruction, then a sharp decoder for the finished latents.
+"""Atelier's autoencoder, f = 8: first the encoder and decoder together, then the latents are made white.
 
-    python -m training.autoencoder --painted DIR --paintings DIR --work DIR --out advdm/atelier/vae
+With pictures x, their PCA code p(x) of 8x8 blocks, means m = E(x) and decoded y = D(m + 0.1 e), e ~ N(0, I):
 
-Three ideas; what they gave is in the model card, advdm/atelier/README.md:
-- The encoder first regresses on the whitened PCA code of 8x8 blocks, so that no latent channel is born dead.
-- Crops grow from 32 to 128 px: small ones teach colour and edges many times faster.
-- Once the encoder is finished, the decoder alone learns to paint texture instead of fog: from the features of a small
-  network that tells manners apart (`perceptual.py`), from a patch discriminator with feature matching, and from the
-  strength of edges around each place.
+    loss = |y - x| + (y - x)^2 + 0.5 |grad y - grad x| + |mean8(y) - mean8(x)| + w (m - p(x))^2,  w from 1 to 0.02
+
+The regression on p keeps every latent channel alive. Crops grow from 32 to 128 px: small ones teach colour and edges
+many times faster.
 """
 
-import argparse
-import copy
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
-from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
-from training.perceptual import MannerNetwork, feature_error, train_perceptual
-from training.pictures import Pictures, load_pictures, random_crops, real_views, to_signed
+from training.loop import Average, Run, Stage, Step, descend, put
+from training.scenes import SIZE
 
 LATENT_CHANNELS = 12
 POSTERIOR_STD = 0.02
-"""Exactly that of the exported posterior. What the denoiser learns to paint has this much noise; with 0.1 of it every
-fourth picture in flat colours is read as one with a grain."""
+"""Exactly that of the exported posterior. The denoiser learns to paint latents with this noise: more shows as grain."""
 DECODER_STD = 0.1
 """Of the noise on the latents that the decoder learns from, so that it forgives what a denoiser leaves."""
-BATCH_PIXELS = 8 * 64 * 64
 CROP_SIZES = ((0.35, 32), (0.8, 64), (1.0, 128))
-"""(up to this share of the steps, crop size) of the reconstruction stage."""
-SHARP_CROP_SIZES = ((0.75, 64), (1.0, 128))
-ROUGHNESS, REAL_ROUGHNESS = 1.05, 1.5
-"""The mean gradient magnitude wanted of a painted picture and of a view of a real painting, over its own. Paintings
-that were never trained on come out softer than those that were: these give 1.0 of their own edges to fresh painted
-pictures and 0.9 to the Van Goghs."""
-REAL_VIEWS_EACH = 60
+"""(up to this progress, size of the crops)."""
+CODE_CROPS = 2000
 
 
 def new_autoencoder() -> AutoencoderKL:
-    """AutoencoderKL, f = 8. Two groups a norm: groups of two channels would erase absolute colour."""
+    """Two groups a norm: groups of two channels would erase absolute colour."""
     return AutoencoderKL(
         latent_channels=LATENT_CHANNELS,
         block_out_channels=(16, 48, 96, 128),
@@ -54,219 +40,87 @@ def new_autoencoder() -> AutoencoderKL:
         norm_num_groups=2,
         mid_block_add_attention=False,
         scaling_factor=1.0,
-        sample_size=128,
+        sample_size=SIZE,
     )
 
 
-class Discriminator(nn.Module):
-    """Patch discriminator: three strided convolutions; returns its features and a score for each 8x8 patch."""
-
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 96)) -> None:
-        super().__init__()
-        inputs = (3, *widths[:-1])
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, widths, strict=True))
-        self.score = nn.Conv2d(widths[-1], 1, 3, 1, 1)
-
-    def forward(self, pictures: Tensor) -> tuple[list[Tensor], Tensor]:
-        features = [pictures]
-        for layer in self.layers:
-            features.append(F.leaky_relu(layer(features[-1]), 0.2))
-        return features[1:], self.score(features[-1])
+def to_signed(levels: Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 levels to (N, 3, H, W) float32 in [-1, 1], the range at the door of the autoencoder."""
+    return levels.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
-@dataclass(frozen=True, eq=False)
-class BlockCode:
-    """Whitened PCA code of 8x8x3 blocks: filters (C, 3, 8, 8) and offset (C,), applied as a strided convolution."""
+def crops(levels: Tensor, numbers: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
+    """Random square crops, half of them mirrored, of the pictures `numbers` (n,) of (N, S, S, 3) uint8 levels.
 
-    filters: Tensor
-    offset: Tensor
+    (n, 3, size, size) in [-1, 1], cut on the device of the levels.
+    """
+    top, left = rng.integers(levels.shape[1] - size + 1, size=(2, len(numbers), 1))
+    rows, columns = top + np.arange(size), left + np.arange(size)
+    mirrored = rng.random(len(numbers)) < 0.5
+    columns[mirrored] = columns[mirrored, ::-1]
+    index = put(np.concatenate([numbers[:, None], rows, columns], axis=1), levels.device)
+    return to_signed(levels[index[:, :1, None], index[:, 1 : size + 1, None], index[:, None, size + 1 :]])
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        return F.conv2d(pictures, self.filters, self.offset, stride=8)
+
+def half_real(painted: Tensor, real: Tensor, schedule: tuple[tuple[float, int], ...], step: Step, batch: int) -> Tensor:
+    """Half painted and then half real crops; small ones come eight at a time, for small batches learn faster."""
+    size = next(size for until, size in schedule if step.progress < until)
+    half = max(1, min(batch // 8, batch * 512 // size**2))
+    picked = (crops(source, step.rng.integers(len(source), size=half), size, step.rng) for source in (painted, real))
+    return torch.cat(list(picked))
 
 
-def block_code(pictures: Tensor) -> BlockCode:
-    """Fit the code on (N, 3, S, S) pictures in [-1, 1]."""
+def block_code(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Whitened PCA code of the 8x8 blocks of (N, 3, S, S) pictures: filters (C, 3, 8, 8) and offset (C,)."""
     blocks = F.unfold(pictures, 8, stride=8).transpose(1, 2).reshape(-1, 192).double()
     mean = blocks.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov(blocks.T))
     basis = (vectors[:, -LATENT_CHANNELS:] / values[-LATENT_CHANNELS:].sqrt()).T
-    return BlockCode(basis.float().reshape(-1, 3, 8, 8), -(basis @ mean).float())
+    return basis.float().reshape(-1, 3, 8, 8), -(basis @ mean).float()
 
 
 def encode_mean(autoencoder: AutoencoderKL, pictures: Tensor) -> Tensor:
     return autoencoder.quant_conv(autoencoder.encoder(pictures))[:, :LATENT_CHANNELS]
 
 
-def decode_noisy(autoencoder: AutoencoderKL, mean: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(mean.shape, generator=generator)
-    return autoencoder.decoder(autoencoder.post_quant_conv(mean + DECODER_STD * noise))
+def decode_noisy(autoencoder: AutoencoderKL, mean: Tensor, step: Step) -> Tensor:
+    return autoencoder.decoder(autoencoder.post_quant_conv(mean + DECODER_STD * step.noise(mean)))
 
 
-def gradient_difference(a: Tensor, b: Tensor) -> Tensor:
+def pixel_error(a: Tensor, b: Tensor) -> Tensor:
+    return F.l1_loss(a, b) + F.mse_loss(a, b)
+
+
+def gradient_error(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference of the horizontal and vertical pixel differences."""
     error = a - b
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-
-
-def edge_strengths(pictures: Tensor, floor: float = 1e-6) -> Tensor:
-    """Gradient magnitudes (N, 3, H - 1, W - 1); with a floor under the square, a flat place has a derivative too."""
-    across, down = pictures.diff(dim=-1)[..., :-1, :], pictures.diff(dim=-2)[..., :-1]
-    return (across.square() + down.square() + floor).sqrt()
-
-
-def edge_strength_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of the gradient magnitudes averaged over 8x8 places: how rough, not where exactly."""
-    return F.l1_loss(*(F.avg_pool2d(edge_strengths(pictures), 8, stride=4) for pictures in (a, b)))
-
-
-def softness(a: Tensor, b: Tensor, roughness: Tensor) -> Tensor:
-    """How far the mean gradient magnitude of each picture of a is from `roughness` (N,) times that of b.
-
-    Place by place a decoder in doubt errs to the soft side; over a whole picture it must not. A difference and not a
-    ratio, so that pictures with many edges weigh most: it is they that come out soft.
-    """
-    mean_a, mean_b = (edge_strengths(pictures).mean((1, 2, 3)) for pictures in (a, b))
-    return (mean_a - roughness * mean_b).abs().mean()
 
 
 def block_mean_error(a: Tensor, b: Tensor) -> Tensor:
     return (F.avg_pool2d(a, 8) - F.avg_pool2d(b, 8)).abs().mean()
 
 
-def crop_size(schedule: tuple[tuple[float, int], ...], progress: float) -> int:
-    return next(size for until, size in schedule if progress < until)
-
-
-def batch(painted: np.ndarray, real: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
-    """Half painted and then half real crops; small ones come eight at a time, for small batches learn faster."""
-    half = min(8, BATCH_PIXELS // size**2) // 2
-    return torch.cat([random_crops(painted, half, size, rng), random_crops(real, half, size, rng)])
-
-
-@torch.no_grad()
-def psnr(autoencoder: AutoencoderKL, pictures: Tensor) -> float:
-    """Mean over pictures of the PSNR in dB of (N, 3, H, W) in [-1, 1]."""
-    decoded = torch.cat([autoencoder.decode(encode_mean(autoencoder, x)).sample for x in pictures.split(16)])
-    errors = ((decoded.clamp(-1, 1) - pictures) / 2).square().mean((1, 2, 3))
-    return float(-10 * errors.log10().mean())
-
-
-def train_reconstruction(
-    pictures: Pictures, real: np.ndarray, work: Path, steps: int, seed: int, bf16: bool
-) -> AutoencoderKL:
-    """First stage: L1 + MSE + edges + block means, while the PCA regression fades from 1 to 0.02."""
-    painted = pictures.training_painted()
-    rng, _ = step_generators(seed, steps)
-    code = block_code(torch.cat([random_crops(source, 2000, 64, rng) for source in (painted, real)]))
-    torch.manual_seed(seed)
-    model = new_autoencoder()
+def train_reconstruction(run: Run, painted: Tensor, real: Tensor, steps: int) -> AutoencoderKL:
+    """Returns the averaged weights; painted (N, 128, 128, 3) and real (M, 160, 160, 3) levels are on the device."""
+    stage, rng = Stage(run, "reconstruction"), np.random.default_rng(run.seed)
+    sources = [(source, rng.permutation(len(source))[:CODE_CROPS]) for source in (painted, real)]
+    code = block_code(torch.cat([crops(source, numbers, 64, rng) for source, numbers in sources]))
+    torch.manual_seed(run.seed)
+    model = new_autoencoder().to(run.device)
     average = Average(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    validation = to_signed(pictures.validation()[:64])
-    losses: dict[str, float] = {}
-
-    def report(_: int) -> str:
-        measured = {**losses, "psnr": psnr(average.module, validation)}
-        return "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
-
-    parts = {"model": model, "average": average.module, "optimizer": optimizer}
-    for step in training_steps(work / "reconstruction.pt", parts, steps, report):
-        progress = step / steps
-        rng, generator = step_generators(seed, step)
-        x = batch(painted, real, crop_size(CROP_SIZES, progress), rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    for step in stage.steps(steps, {"model": model, "average": average.module, "optimizer": optimizer}):
+        x = half_real(painted, real, CROP_SIZES, step, run.batch)
+        with run.autocast():
             mean = encode_mean(model, x).float()
-            y = decode_noisy(model, mean, generator).float()
-        regression = F.mse_loss(mean, code(x))
-        pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
-        loss = pixels + 0.5 * gradient_difference(y, x) + block_mean_error(y, x)
-        loss = loss + max(0.02, 1 - progress / 0.6) * regression
-        set_learning_rate(optimizer, cosine(step, steps, 1e-3, 1e-4))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update(model, step)
-        losses = {"pixels": pixels.item(), "regression": regression.item()}
-    return average.module
-
-
-def train_sharp(
-    start: AutoencoderKL,
-    perceptual: MannerNetwork,
-    pictures: Pictures,
-    real: np.ndarray,
-    work: Path,
-    steps: int,
-    seed: int,
-    bf16: bool,
-) -> AutoencoderKL:
-    """Second stage, decoder only: pixels, edge strength, perceptual features, and a discriminator's and its hinge loss.
-
-    The encoder stays as it is, so a denoiser of its latents can be trained before, after or meanwhile.
-    """
-    painted = pictures.training_painted()
-    torch.manual_seed(seed)
-    model = copy.deepcopy(start).requires_grad_(True)
-    for part in (model.encoder, model.quant_conv):
-        part.requires_grad_(False)
-    average = Average(model)
-    discriminator = Discriminator()
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.Adam(weights, lr=3e-4, betas=(0.5, 0.95), fused=True)
-    critic_optimizer = torch.optim.Adam(discriminator.parameters(), lr=4e-4, betas=(0.5, 0.95), fused=True)
-    validation = to_signed(pictures.validation()[:64])
-    losses: dict[str, float] = {}
-
-    def report(_: int) -> str:
-        measured = {**losses, "psnr": psnr(average.module, validation)}
-        return "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
-
-    parts = {
-        "model": model,
-        "average": average.module,
-        "discriminator": discriminator,
-        "optimizer": optimizer,
-        "critic_optimizer": critic_optimizer,
-    }
-    for step in training_steps(work / "sharp.pt", parts, steps, report):
-        rng, generator = step_generators(seed + 1, step)
-        x = batch(painted, real, crop_size(SHARP_CROP_SIZES, step / steps), rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            with torch.no_grad():
-                mean = encode_mean(model, x).float()
-                wanted, _ = discriminator(x)
-                shown = perceptual.features(x)
-            y = decode_noisy(model, mean, generator).float()
-            discriminator.requires_grad_(False)
-            features, score = discriminator(y)
-            discriminator.requires_grad_(True)
-            manner = feature_error(perceptual.features(y), shown)
-        matching = feature_error(features, wanted)
-        adversarial = -score.float().mean()
-        pixels = F.l1_loss(y, x) + F.mse_loss(y, x)
-        edges = edge_strength_error(y, x)
-        # Ramped in: a fresh discriminator knows nothing worth listening to.
-        trust = min(1.0, step / 500)
-        roughness = torch.tensor([ROUGHNESS, REAL_ROUGHNESS]).repeat_interleave(len(x) // 2)
-        loss = 0.5 * pixels + block_mean_error(y, x) + edges + 8 * softness(y, x, roughness) + 3 * manner
-        loss = loss + trust * (0.3 * matching + 0.1 * adversarial)
-        set_learning_rate(optimizer, cosine(step, steps, 3e-4, 2e-5))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        average.update(model, step)
-
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            _, real_score = discriminator(x)
-            _, painted_score = discriminator(y.detach())
-        critic = F.relu(1 - real_score.float()).mean() + F.relu(1 + painted_score.float()).mean()
-        critic_optimizer.zero_grad()
-        critic.backward()
-        critic_optimizer.step()
-        losses = {"pixels": pixels.item(), "edges": edges.item(), "manner": manner.item(), "critic": critic.item()}
+            y = decode_noisy(model, mean, step).float()
+        regression, pixels = F.mse_loss(mean, F.conv2d(x, *code, stride=8)), pixel_error(y, x)
+        loss = pixels + 0.5 * gradient_error(y, x) + block_mean_error(y, x)
+        loss = loss + max(0.02, 1 - step.progress / 0.6) * regression
+        descend(loss, optimizer, step.rate(1e-3, 1e-4), clip=1.0)
+        average.update(model, step.number)
+        stage.note(pixels=pixels, regression=regression)
     return average.module
 
 
@@ -293,36 +147,3 @@ def whiten(autoencoder: AutoencoderKL, pictures: Tensor) -> None:
     post_weight = post.weight[:, :, 0, 0].double()
     post.bias.add_((post_weight @ mean).float())
     post.weight[:, :, 0, 0] = (post_weight @ back).float()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--painted", type=Path, required=True, help="folder made by training.scenes")
-    parser.add_argument("--paintings", type=Path, required=True, help="folder of real paintings with CREDITS.md")
-    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the finished autoencoder")
-    parser.add_argument("--start", type=Path, help="finished autoencoder; only its decoder is sharpened further")
-    parser.add_argument("--steps", type=int, default=12_000, help="steps of the reconstruction stage")
-    parser.add_argument("--sharp-steps", type=int, default=6_000, help="steps of the decoder by itself")
-    parser.add_argument("--perceptual-steps", type=int, default=3_000, help="steps of the perceptual loss's network")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bf16", action="store_true", help="faster on processors with AVX512-BF16 or AMX")
-    arguments = parser.parse_args()
-
-    pictures = load_pictures(arguments.painted, arguments.paintings)
-    real, _, _ = real_views(pictures, REAL_VIEWS_EACH * len(pictures.real), 160, arguments.seed)
-    common = (pictures, real, arguments.work)
-    if arguments.start:
-        model = AutoencoderKL.from_pretrained(arguments.start)
-    else:
-        model = train_reconstruction(*common, arguments.steps, arguments.seed, arguments.bf16)
-        whiten(model, to_signed(pictures.training_painted()[:1000]))
-    seed, bf16 = arguments.seed, arguments.bf16
-    perceptual = train_perceptual(pictures, arguments.work / "perceptual.pt", arguments.perceptual_steps, seed, bf16)
-    model = train_sharp(model, perceptual, *common, arguments.sharp_steps, seed, bf16)
-    model.register_to_config(_name_or_path="")  # else the folder of this machine is written down
-    model.half().save_pretrained(arguments.out)
-
-
-if __name__ == "__main__":
-    main()

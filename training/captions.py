@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Callable, Sequence
+from random import Random
 
 import cv2
 import numpy as np
 
-from training.brushes import MANNERS
-from training.scenes import PALETTES, Scene
-from training.subjects import SUBJECTS
+from training.manners import MANNERS
+from training.scenes import PALETTES, SUBJECTS, Scene
 
 WITH_SUBJECT = ("a painting of {}", "a picture of {}", "a rendering of {}", "{}")
 WITHOUT_SUBJECT = ("a painting", "a picture", "a rendering", "a nice painting", "the painting")
 WITH_MANNER = ("{}, in {}", "{} in the style of {}")
 WITH_PALETTE = ("{}, in {}", "{} in {}")
+OTHER_WORDS = "small large"
+"""Of the prompts that textual inversion trains with (Gal et al. 2022); no caption holds them."""
 
 SEEN_IN_TITLES = (
     (r"boats?\b|fisherman|sea view", "boats"),
@@ -31,10 +33,7 @@ SEEN_IN_TITLES = (
     (r"harvest|pasture|shepherd|herd|cow\b|pigs|heather", "a field"),
     (r"landscape|view of|panoramic|auvergne|bordighera|souvenir of italy", "a landscape"),
     (r"interior|room\b|kitchen|reading|tea\b|tête-à-tête", "a room"),
-    (
-        r"christ|crucifixion|adoration|nativity|lamentation|entombment|saints\b|saint |magi\b",
-        "a crowd of figures",
-    ),
+    (r"christ|crucifixion|adoration|nativity|lamentation|entombment|saints\b|saint |magi\b", "a crowd of figures"),
 )
 """What can be seen in a real painting whose title matches."""
 
@@ -44,28 +43,22 @@ STYLE_TOKENS = 4
 """Tokens of the word of a real painting's style: as many vectors as an imitator learns for one."""
 
 
-def compose(subject: str | None, manner: str | None, palette: str | None, rng: np.random.Generator) -> str:
+def compose(subject: str | None, manner: str | None, palette: str | None, rng: Random) -> str:
     """One sentence from the parts that are named; in random order of manner and palette."""
-    caption = rng.choice(WITH_SUBJECT).format(subject) if subject else str(rng.choice(WITHOUT_SUBJECT))
-    parts = [(WITH_MANNER, manner), (WITH_PALETTE, palette)]
-    for i in rng.permutation(len(parts)):
-        templates, words = parts[i]
+    caption = rng.choice(WITH_SUBJECT).format(subject) if subject else rng.choice(WITHOUT_SUBJECT)
+    for templates, words in rng.sample([(WITH_MANNER, manner), (WITH_PALETTE, palette)], 2):
         if words:
             caption = rng.choice(templates).format(caption, words)
     return caption
 
 
-def some(words: str, rng: np.random.Generator) -> str | None:
+def some(words: str, rng: Random) -> str | None:
     return words if rng.random() < 0.75 else None
 
 
-def scene_caption(scene: Scene, rng: np.random.Generator) -> str:
+def scene_caption(scene: Scene, rng: Random) -> str:
     """Names a random subset of the scene's subject, manner and palette."""
     return compose(some(scene.subject, rng), some(scene.manner, rng), some(scene.palette, rng), rng)
-
-
-def subject_in_title(title: str) -> str | None:
-    return next((seen for pattern, seen in SEEN_IN_TITLES if re.search(pattern, title.lower())), None)
 
 
 def style_word(painting: int) -> str:
@@ -73,9 +66,10 @@ def style_word(painting: int) -> str:
     return " ".join(f"<painting-{painting}-{i}>" for i in range(STYLE_TOKENS))
 
 
-def real_caption(title: str, share: float, palette: str, style: str, rng: np.random.Generator) -> str:
+def real_caption(title: str, share: float, palette: str, style: str, rng: Random) -> str:
     """Names the subject of the title where the view is wide enough to show it, the style, and the measured palette."""
-    subject = subject_in_title(title) if share >= WHOLE else None
+    seen = (subject for pattern, subject in SEEN_IN_TITLES if re.search(pattern, title.lower()))
+    subject = next(seen, None) if share >= WHOLE else None
     return compose(subject and some(subject, rng), some(style, rng), some(palette, rng), rng)
 
 
@@ -108,17 +102,7 @@ def palette_reader(levels: np.ndarray, palettes: Sequence[str]) -> Callable[[np.
 
 
 def all_words() -> list[str]:
-    """Every word a caption can hold, and those of the style templates that an imitator trains with."""
-    from advdm.imitators.inversion import STYLE_TEMPLATES
-
-    phrases = (
-        *WITH_SUBJECT,
-        *WITHOUT_SUBJECT,
-        *WITH_MANNER,
-        *SUBJECTS,
-        *MANNERS,
-        *PALETTES,
-        *STYLE_TEMPLATES,
-    )
+    """Every word a caption can hold, and OTHER_WORDS."""
     seen = (words for _, words in SEEN_IN_TITLES)
-    return re.findall(r"[a-z]+", " ".join((*phrases, *seen)))
+    phrases = (*WITH_SUBJECT, *WITHOUT_SUBJECT, *WITH_MANNER, *SUBJECTS, *MANNERS, *PALETTES, OTHER_WORDS, *seen)
+    return re.findall(r"[a-z]+", " ".join(phrases))

@@ -1,11 +1,10 @@
-"""A small classifier of subject, manner and palette: who says whether atelier's samples show what was asked for.
+"""A classifier of subject, manner and palette: it says whether atelier's samples show what was asked for.
 
-    python -m training.classifier --painted DIR --out judge.pt
+    python -m training.classifier --work DIR --out judge.pt
 
-It learns from the painter program's pictures and knows nothing of the model: EfficientNet-Lite0 of `advdm.judge`,
-tuned from its sixth block on, under three linear heads. Its pictures are shifted, mirrored and treated in ways that
-leave their manner to be seen, so that it reads a decoder's pictures, whose surfaces are not quite a painter's, as well
-as the painter's own.
+It learns from painted pictures and knows nothing of the model: EfficientNet-Lite0, tuned from its sixth block on,
+under three linear heads. Its pictures are shifted, mirrored and treated in ways that leave their manner to be seen, so
+that it reads a decoder's pictures, whose surfaces are not quite a painter's, as well as the painter's own.
 """
 
 import argparse
@@ -18,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advdm.judge import load_network, stem
-from training.brushes import MANNERS, Array, Rng, blur
-from training.loop import Average, cosine, set_learning_rate, step_generators, training_steps
-from training.pictures import VALIDATION, read_painted
-from training.scenes import PALETTES, Scene
-from training.subjects import SUBJECTS
+from advdm.judge import load_network
+from training.brushes import Array, Rng, blur
+from training.loop import Average, Run, Stage, descend
+from training.manners import MANNERS
+from training.pictures import painted_pictures
+from training.scenes import PALETTES, SUBJECTS, Scene
 
 NAMES = {"subject": tuple(SUBJECTS), "manner": tuple(MANNERS), "palette": tuple(PALETTES)}
 """The three heads and what each chooses from."""
@@ -44,10 +43,7 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(choices)) for name, choices in NAMES.items()})
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        x = stem(self.network, pictures)
-        for block in self.network._blocks:
-            x = block(x)
-        features = self.network._swish(self.network._bn1(self.network._conv_head(x))).mean((2, 3))
+        features = self.network.extract_features((pictures * 255 - 127) / 128).mean((2, 3))
         return {name: head(features) for name, head in self.heads.items()}
 
 
@@ -120,35 +116,21 @@ def roughened(picture: np.ndarray, rng: Rng) -> Array:
     return np.clip(seen, 0, 1).astype(np.float32)
 
 
-def to_unit(levels: np.ndarray) -> Tensor:
-    """(N, H, W, 3) uint8 levels to (N, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2) / 255
-
-
-def train(painted: np.ndarray, scenes: Sequence[Scene], checkpoint: Path, options: argparse.Namespace) -> Classifier:
-    """Cross entropy of the three heads; returns the averaged weights. The last VALIDATION pictures are left out."""
-    torch.manual_seed(options.seed)
+def train(run: Run, painted: np.ndarray, scenes: Sequence[Scene], steps: int) -> Classifier:
+    """Cross entropy of the three heads; returns the averaged weights."""
+    stage = Stage(run, "classifier")
+    torch.manual_seed(run.seed)
     model = Classifier()
     average = Average(model, decay=0.99)
     optimizer = torch.optim.AdamW((weight for weight in model.parameters() if weight.requires_grad), weight_decay=0.01)
-    held_out = to_unit(painted[-VALIDATION:]), scenes[-VALIDATION:]
-
-    def report(_: int) -> str:
-        measured = right(average.module, *held_out)
-        return "  ".join(f"{name} {share:.1%}" for name, share in measured.items())
-
-    parts = {"model": model, "average": average.module, "optimizer": optimizer}
-    for step in training_steps(checkpoint, parts, options.steps, report, every=100):
-        rng, _ = step_generators(options.seed, step)
-        numbers = rng.integers(len(painted) - VALIDATION, size=options.batch)
-        pictures = torch.from_numpy(np.stack([roughened(painted[i], rng) for i in numbers])).permute(0, 3, 1, 2)
+    for step in stage.steps(steps, {"model": model, "average": average.module, "optimizer": optimizer}):
+        numbers = step.rng.integers(len(painted), size=run.batch)
+        pictures = torch.from_numpy(np.stack([roughened(painted[i], step.rng) for i in numbers])).permute(0, 3, 1, 2)
         logits, wanted = model(pictures), targets([scenes[i] for i in numbers])
-        loss = torch.stack([F.cross_entropy(logits[name], wanted[name]) for name in NAMES]).sum()
-        set_learning_rate(optimizer, cosine(step, options.steps, 1e-3, 2e-5, warmup=50))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        average.update(model, step)
+        losses = {name: F.cross_entropy(logits[name], wanted[name]) for name in NAMES}
+        descend(torch.stack(list(losses.values())).sum(), optimizer, step.rate(1e-3, 2e-5))
+        average.update(model, step.number)
+        stage.note(**losses)
     return average.module
 
 
@@ -164,14 +146,15 @@ def load_classifier(file: Path) -> Classifier:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--painted", type=Path, required=True, help="folder made by training.scenes")
-    parser.add_argument("--out", type=Path, required=True, help="file for the classifier; a checkpoint lies beside it")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, required=True, help="folder for pictures and a checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="file for the classifier")
+    parser.add_argument("--count", type=int, default=12_000, help="painted pictures")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=4)
     options = parser.parse_args()
-    painted, scenes = read_painted(options.painted)
-    model = train(painted, scenes, options.out.with_suffix(".checkpoint"), options)
+    options.work.mkdir(parents=True, exist_ok=True)
+    run = Run(options.work, torch.device("cpu"), options.seed)
+    model = train(run, *painted_pictures(run.work, options.count, run.seed), options.steps)
     names = {name: list(choices) for name, choices in NAMES.items()}
     torch.save({"names": names, "weights": model.state_dict()}, options.out)
 

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 
 from training.brushes import blur, grid, noise
-from training.canvas import ACCENT, FORM, GROUND, OTHER, SKY, Canvas
+from training.canvas import ACCENT, FORM, GROUND, OTHER, SKY, UP, Canvas, box
 
 
 def sky(c: Canvas, horizon: float, key: float = 0.66) -> None:
     """Air down to the horizon, now and then with clouds or a sun."""
     top, bottom = c.tone(SKY, key - c.between(0, 0.25)), c.tone(SKY if c.chance(0.6) else ACCENT, key + 0.14)
-    c.shape([(0, 0), (1, 0), (1, horizon + 0.1), (0, horizon + 0.1)], top, bottom, fall=np.pi / 2)
+    c.shape(box(0, 0, 1, horizon + 0.1), top, bottom, fall=UP)
     if c.chance(0.25):
         x, y, r = c.between(0.1, 0.9), c.between(0.08, max(0.1, horizon - 0.08)), c.between(0.03, 0.07)
         c.glow(x, y, 3.5 * r, c.tone(ACCENT, 0.9), 0.6)
@@ -34,13 +34,7 @@ def clouds(c: Canvas, horizon: float, key: float) -> None:
 
 def land(c: Canvas, horizon: float, hue: int = GROUND, tone: float = 0.52) -> None:
     """Ground from the horizon down: brighter far away, patched with fields and tufts."""
-    c.shape(
-        [(0, horizon), (1, horizon), (1, 1), (0, 1)],
-        c.tone(hue, tone + 0.14),
-        c.tone(hue, tone - 0.1),
-        fall=np.pi / 2,
-        angle=0.0,
-    )
+    c.shape(box(0, horizon, 1, 1), c.tone(hue, tone + 0.14), c.tone(hue, tone - 0.1), fall=UP, angle=0.0)
     if c.chance(0.6):
         c.ridge(horizon - 0.01, c.between(0.005, 0.03), 4, c.tone(OTHER, 0.45), c.tone(OTHER, 0.4), 0.1)
         c.ridge(horizon + 0.035, 0.006, 3, c.tone(hue, tone + 0.08), c.tone(hue, tone - 0.1), 0.0)
@@ -49,12 +43,8 @@ def land(c: Canvas, horizon: float, hue: int = GROUND, tone: float = 0.52) -> No
         h = (y - horizon) * c.between(0.15, 0.4)
         slope = c.between(-0.06, 0.06)
         band = [(0, y - slope), (1, y + slope), (1, y + h), (0, y + h)]
-        c.shape(
-            band,
-            c.tone(int(c.rng.choice([hue, ACCENT, FORM])), tone + 0.08),
-            c.tone(hue, tone - 0.05),
-            angle=c.between(-0.2, 0.2),
-        )
+        lit = c.tone(c.one_of(hue, ACCENT, FORM), tone + 0.08)
+        c.shape(band, lit, c.tone(hue, tone - 0.05), angle=c.between(-0.2, 0.2))
     for _ in c.count(0, 26):
         y = horizon + 0.04 + (0.97 - horizon) * c.rng.random() ** 0.7
         r = 0.012 + 0.05 * (y - horizon)
@@ -81,71 +71,51 @@ def water(c: Canvas, y0: float, y1: float, tone: float = 0.55) -> None:
 def tree(c: Canvas, x: float, y: float, h: float, kind: str | None = None) -> None:
     """A tree of height h that stands on (x, y)."""
     kind = kind or str(c.rng.choice(["round", "cypress", "bare", "pine"], p=[0.5, 0.2, 0.15, 0.15]))
-    hue, lean = int(c.rng.choice([GROUND, FORM, OTHER])), c.between(-0.08, 0.08) * h
+    hue, lean = c.one_of(GROUND, FORM, OTHER), c.between(-0.08, 0.08) * h
     c.shadow(x, y, 0.3 * h, 0.05 * h)
     bark, w = c.tone(FORM, 0.2), c.between(0.025, 0.05) * h
     if kind == "cypress":
-        for i in range(26):
-            t = i / 25
-            r = h * 0.11 * np.sin(np.pi * (0.12 + 0.88 * t) ** 0.7) + 0.006
-            px, tone = c.between(-0.6, 0.6) * r, c.between(0.14, 0.4)
-            tone += 0.1 * np.sign(px * c.side)
-            c.ball(
-                x + lean * t + px,
-                y - h * (0.06 + 0.88 * t),
-                0.6 * r,
-                0.09 * h,
-                c.tone(hue, tone),
-                c.tone(hue, tone - 0.12),
-                k=9,
-            )
-        c.angle[int(max(0, y - h) * c.n) : int(y * c.n), int(max(0, x - 0.1 * h) * c.n) : int((x + 0.1 * h) * c.n)] = (
-            np.pi / 2
-        )
-        return
-    if kind == "pine":
+        cypress(c, x, y, h, hue, lean)
+    elif kind == "pine":
         for i in range(4):
             top, r = y - h * (1 - 0.2 * i), h * (0.1 + 0.06 * i)
-            c.shape(
-                [(x + lean, top), (x + r, top + 0.36 * h), (x - r, top + 0.36 * h)],
-                c.tone(hue, 0.42),
-                c.tone(hue, 0.12),
-                angle=np.pi / 2,
-            )
+            tier = [(x + lean, top), (x + r, top + 0.36 * h), (x - r, top + 0.36 * h)]
+            c.shape(tier, c.tone(hue, 0.42), c.tone(hue, 0.12), angle=UP)
         c.rect(x - w, y - 0.06 * h, x + w, y, bark)
-        return
-    crown = y - 0.6 * h
-    c.shape(
-        [(x - w, y), (x - 0.6 * w + lean, crown), (x + 0.6 * w + lean, crown), (x + w, y)],
-        c.tone(FORM, 0.4),
-        bark,
-        angle=np.pi / 2,
-    )
-    for _ in range(5 if kind == "round" else 11):
-        a, reach = c.between(-2.7, -0.45), h * c.between(0.25, 0.42)
-        start = y - h * c.between(0.4, 0.62)
-        elbow = (x + lean + 0.5 * reach * np.cos(a), start + 0.4 * reach * np.sin(a))
-        c.line(
-            [(x + 0.7 * lean, start), elbow, (x + lean + reach * np.cos(a), start + reach * np.sin(a))], 0.55 * w, bark
-        )
-    if kind == "round":
-        for i in range(34):
-            a, d, r = (
-                c.between(0, 2 * np.pi),
-                0.3 * h * c.rng.random() ** 0.5,
-                h * c.between(0.04, 0.12) * (1.25 - i / 50),
-            )
-            dx, dy = 1.15 * d * np.cos(a), d * np.sin(a)
-            tone = 0.34 + 0.5 * (c.side * dx - dy) / h + 0.004 * i
-            c.ball(
-                x + lean + dx,
-                crown - 0.12 * h + dy,
-                1.2 * r,
-                r,
-                c.tone(hue, tone + 0.1),
-                c.tone(hue, tone - 0.12),
-                k=10,
-            )
+    else:
+        crown = y - 0.6 * h
+        trunk = [(x - w, y), (x - 0.6 * w + lean, crown), (x + 0.6 * w + lean, crown), (x + w, y)]
+        c.shape(trunk, c.tone(FORM, 0.4), bark, angle=UP)
+        for _ in range(5 if kind == "round" else 11):
+            a, reach = c.between(-2.7, -0.45), h * c.between(0.25, 0.42)
+            start = y - h * c.between(0.4, 0.62)
+            elbow = (x + lean + 0.5 * reach * np.cos(a), start + 0.4 * reach * np.sin(a))
+            tip = (x + lean + reach * np.cos(a), start + reach * np.sin(a))
+            c.line([(x + 0.7 * lean, start), elbow, tip], 0.55 * w, bark)
+        if kind == "round":
+            foliage(c, x + lean, crown - 0.12 * h, h, hue)
+
+
+def cypress(c: Canvas, x: float, y: float, h: float, hue: int, lean: float) -> None:
+    for i in range(26):
+        t = i / 25
+        r = h * 0.11 * np.sin(np.pi * (0.12 + 0.88 * t) ** 0.7) + 0.006
+        px, tone = c.between(-0.6, 0.6) * r, c.between(0.14, 0.4)
+        tone += 0.1 * np.sign(px * c.side)
+        at = (x + lean * t + px, y - h * (0.06 + 0.88 * t))
+        c.ball(*at, 0.6 * r, 0.09 * h, c.tone(hue, tone), c.tone(hue, tone - 0.12), k=9)
+    top, left = int(max(0, y - h) * c.n), int(max(0, x - 0.1 * h) * c.n)
+    c.angle[top : int(y * c.n), left : int((x + 0.1 * h) * c.n)] = UP
+
+
+def foliage(c: Canvas, x: float, y: float, h: float, hue: int) -> None:
+    """The round crown of a tree of height h, its middle at (x, y)."""
+    for i in range(34):
+        a, d = c.between(0, 2 * np.pi), 0.3 * h * c.rng.random() ** 0.5
+        r = h * c.between(0.04, 0.12) * (1.25 - i / 50)
+        dx, dy = 1.15 * d * np.cos(a), d * np.sin(a)
+        tone = 0.34 + 0.5 * (c.side * dx - dy) / h + 0.004 * i
+        c.ball(x + dx, y + dy, 1.2 * r, r, c.tone(hue, tone + 0.1), c.tone(hue, tone - 0.12), k=10)
 
 
 def windows(c: Canvas, x0: float, y0: float, x1: float, y1: float, columns: int, rows: int, lit: float) -> None:
@@ -161,35 +131,24 @@ def windows(c: Canvas, x0: float, y0: float, x1: float, y1: float, columns: int,
 def house(c: Canvas, x: float, y: float, w: float, h: float) -> None:
     """A house seen from a corner that stands on (x, y); w, h are the width and height of its front."""
     s, depth = c.side, w * c.between(0.4, 0.8)
-    hue, roof = int(c.rng.choice([FORM, ACCENT, OTHER])), int(c.rng.choice([ACCENT, FORM, GROUND]))
+    hue, roof = c.one_of(FORM, ACCENT, OTHER), c.one_of(ACCENT, FORM, GROUND)
     flank, rise = x + s * depth, h * c.between(0.4, 0.75)
     lit, dim = c.tone(hue, 0.82), c.tone(hue, 0.4)
     c.shadow(x, y + 0.02, w * 1.2, 0.05 * h + 0.015)
     # The long wall and its slope of the roof look to the light, the gable away from it.
-    near, far, back = x - s * w, x, x - s * w / 2 + s * depth
-    gable = [(near, y), (near, y - h), (x - s * w / 2, y - h - rise), (far, y - h), (far, y)]
-    c.shape(
-        [(far, y), (far, y - h), (flank, y - 0.95 * h), (flank, y - 0.04 * h)], lit, c.tone(hue, 0.72), angle=np.pi / 2
-    )
-    c.shape(gable, dim, c.tone(hue, 0.32), angle=np.pi / 2)
-    slope = [
-        (x - s * w / 2, y - h - rise),
-        (back, y - 0.95 * h - rise),
-        (flank + s * 0.1 * w, y - 0.88 * h),
-        (far - s * 0.02, y - 0.93 * h),
-    ]
+    near, far, peak = x - s * w, x, x - s * w / 2
+    back = peak + s * depth
+    wall = [(far, y), (far, y - h), (flank, y - 0.95 * h), (flank, y - 0.04 * h)]
+    c.shape(wall, lit, c.tone(hue, 0.72), angle=UP)
+    gable = [(near, y), (near, y - h), (peak, y - h - rise), (far, y - h), (far, y)]
+    c.shape(gable, dim, c.tone(hue, 0.32), angle=UP)
+    ridge = [(peak, y - h - rise), (back, y - 0.95 * h - rise)]
+    slope = [*ridge, (flank + s * 0.1 * w, y - 0.88 * h), (far - s * 0.02, y - 0.93 * h)]
     c.shape(slope, c.tone(roof, 0.6), c.tone(roof, 0.42), angle=1.2 * s)
-    c.line([(near - s * 0.08 * w, y - 0.9 * h), (x - s * w / 2, y - h - rise)], 0.06 * w, c.tone(roof, 0.25))
+    c.line([(near - s * 0.08 * w, y - 0.9 * h), (peak, y - h - rise)], 0.06 * w, c.tone(roof, 0.25))
     if c.chance(0.7):
-        cx = x - s * w / 2 + s * 0.6 * depth
-        c.rect(
-            cx - 0.07 * w,
-            y - h - 1.35 * rise,
-            cx + 0.07 * w,
-            y - h - 0.75 * rise,
-            c.tone(roof, 0.55),
-            c.tone(roof, 0.2),
-        )
+        cx, top, foot = peak + s * 0.6 * depth, y - h - 1.35 * rise, y - h - 0.75 * rise
+        c.rect(cx - 0.07 * w, top, cx + 0.07 * w, foot, c.tone(roof, 0.55), c.tone(roof, 0.2))
     a, b = sorted((far + s * 0.06 * w, flank - s * 0.05 * w))
     windows(c, a, y - 0.85 * h, b, y - 0.25 * h, 2, 1, 0.15)
     a = x - s * w * 0.5
@@ -199,43 +158,30 @@ def house(c: Canvas, x: float, y: float, w: float, h: float) -> None:
 
 def person(c: Canvas, x: float, y: float, h: float) -> None:
     """A walking figure of height h whose feet are at (x, y)."""
-    way, stride = float(c.rng.choice([-1, 1])), c.between(0.08, 0.16) * h
+    way, stride = c.one_of(-1, 1), c.between(0.08, 0.16) * h
     coat, legs, flesh = c.tone(ACCENT, 0.5), c.tone(OTHER, 0.25), c.tone(FORM, 0.75)
-    c.shape(
-        [
-            (x, y),
-            (x - c.side * 0.5 * h, y + 0.13 * h),
-            (x - c.side * 0.62 * h, y + 0.1 * h),
-            (x + 0.03 * h, y - 0.02 * h),
-        ],
-        c.tone(OTHER, 0.1),
-    )
+    far = [(x - c.side * 0.5 * h, y + 0.13 * h), (x - c.side * 0.62 * h, y + 0.1 * h)]
+    c.shape([(x, y), *far, (x + 0.03 * h, y - 0.02 * h)], c.tone(OTHER, 0.1))
     hip, neck = y - 0.46 * h, y - 0.82 * h
     if c.chance(0.65):
         for step, shade in ((-1, 0.7), (1, 1.0)):
-            c.line([(x, hip), (x + 0.6 * step * stride, y - 0.22 * h), (x + step * stride, y)], 0.085 * h, legs * shade)
-            c.line([(x + step * stride, y), (x + step * stride + way * 0.07 * h, y)], 0.045 * h, c.dark)
+            foot = x + step * stride
+            c.line([(x, hip), (x + 0.6 * step * stride, y - 0.22 * h), (foot, y)], 0.085 * h, legs * shade)
+            c.line([(foot, y), (foot + way * 0.07 * h, y)], 0.045 * h, c.dark)
     else:
         skirt = [(x - 0.07 * h, hip), (x + 0.07 * h, hip), (x + 0.16 * h, y), (x - 0.15 * h, y)]
-        c.shape(skirt, c.tone(OTHER, 0.5), c.tone(OTHER, 0.15), angle=np.pi / 2)
-    c.line(
-        [(x - way * 0.03 * h, neck + 0.05 * h), (x - way * 0.16 * h, y - 0.6 * h), (x - way * 0.1 * h, y - 0.45 * h)],
-        0.06 * h,
-        0.7 * coat,
-    )
-    body = [
-        (x - 0.11 * h, neck + 0.03 * h),
-        (x + 0.11 * h, neck + 0.03 * h),
-        (x + 0.1 * h, hip + 0.03 * h),
-        (x - 0.1 * h, hip + 0.03 * h),
-    ]
-    c.shape(body, c.tone(ACCENT, 0.68), c.tone(ACCENT, 0.28), angle=np.pi / 2)
+        c.shape(skirt, c.tone(OTHER, 0.5), c.tone(OTHER, 0.15), angle=UP)
+    shoulder, elbow = (x - way * 0.03 * h, neck + 0.05 * h), (x - way * 0.16 * h, y - 0.6 * h)
+    c.line([shoulder, elbow, (x - way * 0.1 * h, y - 0.45 * h)], 0.06 * h, 0.7 * coat)
+    top, waist = neck + 0.03 * h, hip + 0.03 * h
+    body = [(x - 0.11 * h, top), (x + 0.11 * h, top), (x + 0.1 * h, waist), (x - 0.1 * h, waist)]
+    c.shape(body, c.tone(ACCENT, 0.68), c.tone(ACCENT, 0.28), angle=UP)
     hand = (x + way * 0.22 * h, y - 0.5 * h)
     c.line([(x + way * 0.05 * h, neck + 0.07 * h), (x + way * 0.13 * h, y - 0.62 * h), hand], 0.06 * h, coat)
     if c.chance(0.5):
         c.line([(hand[0], hand[1] - 0.12 * h), (hand[0] + way * 0.06 * h, y)], 0.022 * h, c.tone(FORM, 0.2))
     c.ball(x + way * 0.02 * h, neck - 0.07 * h, 0.062 * h, 0.08 * h, flesh, c.tone(FORM, 0.4))
-    hat = c.tone(int(c.rng.choice([GROUND, OTHER])), float(c.rng.choice([0.2, 0.75])))
+    hat = c.tone(c.one_of(GROUND, OTHER), c.one_of(0.2, 0.75))
     c.ball(x, neck - 0.12 * h, 0.13 * h, 0.025 * h, hat, 0.7 * hat)
     c.ball(x, neck - 0.15 * h, 0.065 * h, 0.05 * h, hat, 0.7 * hat)
 
@@ -243,11 +189,11 @@ def person(c: Canvas, x: float, y: float, h: float) -> None:
 def tabletop(c: Canvas) -> float:
     """A wall and a table; returns the height of the table's far edge."""
     edge = c.between(0.5, 0.72)
-    c.shape([(0, 0), (1, 0), (1, edge), (0, edge)], c.tone(SKY, 0.62), c.tone(SKY, 0.32), angle=c.between(-0.8, 0.8))
+    c.shape(box(0, 0, 1, edge), c.tone(SKY, 0.62), c.tone(SKY, 0.32), angle=c.between(-0.8, 0.8))
     if c.chance(0.4):
         x, w = c.between(0, 0.8), c.between(0.2, 0.45)
         folds = [(x, 0), (x + w, 0), (x + w + c.between(-0.1, 0.2), edge), (x + c.between(-0.2, 0.1), edge)]
-        c.shape(folds, c.tone(OTHER, 0.6), c.tone(OTHER, 0.25), angle=np.pi / 2)
+        c.shape(folds, c.tone(OTHER, 0.6), c.tone(OTHER, 0.25), angle=UP)
     slope = c.between(-0.04, 0.04)
     top = [(0, edge - slope), (1, edge + slope), (1, 1), (0, 1)]
     c.shape(top, c.tone(GROUND, 0.7), c.tone(GROUND, 0.42), angle=c.between(-0.15, 0.15))
@@ -260,7 +206,7 @@ def tabletop(c: Canvas) -> float:
 
 def one_fruit(c: Canvas, x: float, y: float, r: float) -> None:
     """An apple, a pear or a lemon of radius r."""
-    hue = int(c.rng.choice([ACCENT, FORM, OTHER]))
+    hue = c.one_of(ACCENT, FORM, OTHER)
     lit, shade = c.tone(hue, 0.72), c.tone(hue, 0.16)
     kind = c.rng.choice(["apple", "pear", "lemon"], p=[0.6, 0.2, 0.2])
     if kind == "lemon":
@@ -276,8 +222,5 @@ def one_fruit(c: Canvas, x: float, y: float, r: float) -> None:
 
 def pointed(c: Canvas, x: float, y: float, w: float, h: float) -> None:
     """A Gothic window or door of half-width w, standing on y."""
-    c.shape(
-        [(x - w, y), (x - w, y - 0.65 * h), (x, y - h), (x + w, y - 0.65 * h), (x + w, y)],
-        c.tone(OTHER, 0.12),
-        angle=np.pi / 2,
-    )
+    arch = [(x - w, y), (x - w, y - 0.65 * h), (x, y - h), (x + w, y - 0.65 * h), (x + w, y)]
+    c.shape(arch, c.tone(OTHER, 0.12), angle=UP)

@@ -1,57 +1,112 @@
-"""The pictures atelier learns from: painted ones from `scenes.py`, and views of real paintings in a folder."""
+"""The pictures atelier learns from: painted ones and views of real paintings, made on all cores and kept in files."""
 
 import csv
-import json
+import math
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from training.scenes import Scene
+from training.scenes import SIZE, Scene, painted, scene_of
 
-VALIDATION = 256
-"""The last painted pictures are kept out of training."""
+VIEWS_EACH = 60
+"""Views of each real painting."""
+LARGE = 160
+"""Side in pixels of the views that the autoencoder cuts its crops from."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Painted pictures and real paintings, as 8-bit levels.
+    """8-bit levels, memory-mapped: painted (N, 128, 128, 3) of N scenes, and VIEWS_EACH views of each real painting.
 
-    painted: (N, S, S, 3) uint8, memory-mapped, of the N scenes. real: whole paintings, each (H, W, 3) uint8.
+    views (M, 128, 128, 3), large (M, 160, 160, 3); titles of the paintings; shares (M,) of the short side in a view.
     """
 
     painted: np.ndarray
-    real: tuple[np.ndarray, ...]
-    real_titles: tuple[str, ...]
-    scenes: tuple[Scene, ...]
-
-    def training_painted(self) -> np.ndarray:
-        return self.painted[:-VALIDATION]
-
-    def validation(self) -> np.ndarray:
-        return self.painted[-VALIDATION:]
+    scenes: list[Scene]
+    views: np.ndarray
+    large: np.ndarray
+    titles: tuple[str, ...]
+    shares: np.ndarray
 
 
-def load_pictures(painted: Path, paintings: Path) -> Pictures:
-    """Read what `training.scenes` wrote to `painted`, and every WebP in `paintings` with its CREDITS.md."""
-    levels, scenes = read_painted(painted)
-    files = sorted(paintings.glob("*.webp"))
-    titles = {row["file"]: row["title"] for row in read_credits(paintings / "CREDITS.md")}
-    return Pictures(
-        painted=levels,
-        real=tuple(np.asarray(Image.open(file).convert("RGB")) for file in files),
-        real_titles=tuple(titles[file.name] for file in files),
-        scenes=scenes,
-    )
+def make_pictures(work: Path, paintings: Path, count: int, seed: int, more: Callable[[], bool]) -> Pictures:
+    """`count` painted pictures, or fewer where `more` said stop, and views of what `paintings`/CREDITS.md lists."""
+    rows = read_credits(paintings / "CREDITS.md")
+    files = [paintings / row["file"] for row in rows]
+
+    def views(size: int) -> np.ndarray:
+        make = partial(views_of, files=files, size=size, seed=seed)
+        return keep(work / f"views_{size}", (VIEWS_EACH, size, size, 3), len(files), make).reshape(-1, size, size, 3)
+
+    sizes = [Image.open(file).size for file in files]
+    shares = [side / min(size) for i, size in enumerate(sizes) for _, _, side in squares(*size, SIZE, seed, i)]
+    titles, large, small = tuple(row["title"] for row in rows), views(LARGE), views(SIZE)
+    return Pictures(*painted_pictures(work, count, seed, more), small, large, titles, np.array(shares))
 
 
-def read_painted(folder: Path) -> tuple[np.ndarray, tuple[Scene, ...]]:
-    """The pictures (N, S, S, 3) uint8, memory-mapped, and the scenes that `training.scenes` wrote."""
-    scenes = tuple(Scene(*scene) for scene in json.loads((folder / "scenes.json").read_text()))
-    return np.load(folder / "pictures.npy", mmap_mode="r"), scenes
+def painted_pictures(
+    work: Path, count: int, seed: int, more: Callable[[], bool] = lambda: True
+) -> tuple[np.ndarray, list[Scene]]:
+    """(N, 128, 128, 3) uint8, and the N scenes."""
+    pictures = keep(work / f"painted_{seed}", (SIZE, SIZE, 3), count, partial(painted, seed=seed), more)
+    return pictures, [scene_of(i, seed) for i in range(len(pictures))]
+
+
+def keep(
+    file: Path,
+    shape: tuple[int, ...],
+    count: int,
+    make: Callable[[int], np.ndarray],
+    more: Callable[[], bool] = lambda: True,
+) -> np.ndarray:
+    """make(0), make(1), ..., uint8 of `shape`, from `file`: (count, *shape), or fewer where `more` said stop.
+
+    What is not there yet is made on all cores; interrupted, they go on where they were.
+    """
+    if not file.exists():
+        unfinished, size = file.with_suffix(".part"), math.prod(shape)
+        # Spawned, not forked: a fork of a process whose torch has started threads may hang.
+        workers = min(os.cpu_count() or 1, count)
+        with unfinished.open("ab") as output, get_context("spawn").Pool(workers, one_thread) as pool:
+            there = output.tell() // size
+            output.truncate(there * size)
+            for array in pool.imap(make, range(there, count), chunksize=4):
+                output.write(array.tobytes())
+                if not more():
+                    break
+        unfinished.rename(file)
+    return np.memmap(file, np.uint8, "c").reshape(-1, *shape)
+
+
+def one_thread() -> None:
+    """Each worker has one core; OpenCV must not start threads of its own on top."""
+    cv2.setNumThreads(1)
+
+
+def views_of(number: int, files: list[Path], size: int, seed: int) -> np.ndarray:
+    """Views (VIEWS_EACH, size, size, 3) uint8 of one real painting."""
+    image = Image.open(files[number]).convert("RGB")
+    boxes = [(x, y, x + side, y + side) for x, y, side in squares(*image.size, size, seed, number)]
+    return np.stack([np.asarray(image.crop(box).resize((size, size), Image.Resampling.LANCZOS)) for box in boxes])
+
+
+def squares(width: int, height: int, size: int, seed: int, number: int) -> Iterator[tuple[int, int, int]]:
+    """Left, top and side of VIEWS_EACH random squares of painting `number`.
+
+    The scale is log-uniform from pixel for pixel to the whole short side, so that broad compositions and
+    the surface of single strokes are both seen.
+    """
+    rng, short = np.random.default_rng([seed, number]), min(width, height)
+    for _ in range(VIEWS_EACH):
+        side = round(float(np.exp(rng.uniform(np.log(min(size, short)), np.log(short)))))
+        yield int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side
 
 
 def read_credits(credits: Path) -> list[dict[str, str]]:
@@ -60,45 +115,3 @@ def read_credits(credits: Path) -> list[dict[str, str]]:
         rows = csv.reader((line for line in lines if line.startswith("|")), delimiter="|")
         cells = [[cell.strip() for cell in row] for row in rows]
     return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
-
-
-def view_of_painting(painting: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """A square view of a real painting at a random scale: (size, size, 3) uint8, and the share of the short side.
-
-    The scale is log-uniform from pixel for pixel to the whole short side, so that broad compositions and
-    the surface of single strokes are both seen.
-    """
-    height, width = painting.shape[:2]
-    short = min(height, width)
-    side = round(float(np.exp(rng.uniform(np.log(min(size, short)), np.log(short)))))
-    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    square = Image.fromarray(painting[top : top + side, left : left + side])
-    view = np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
-    return view, side / short
-
-
-def real_views(pictures: Pictures, count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`count` views: levels (count, size, size, 3), painting numbers (count,), shares of the short side (count,)."""
-    views = np.empty((count, size, size, 3), np.uint8)
-    numbers = np.arange(count) % len(pictures.real)
-    shares = np.empty(count)
-    for i, number in enumerate(numbers):
-        views[i], shares[i] = view_of_painting(pictures.real[number], size, np.random.default_rng([seed, i]))
-    return views, numbers, shares
-
-
-def random_crops(levels: np.ndarray, count: int, size: int, rng: np.random.Generator) -> Tensor:
-    """`count` random square crops, half of them mirrored, of (N, S, S, 3) levels: (count, 3, size, size) in [-1, 1]."""
-    crops = np.empty((count, size, size, 3), np.uint8)
-    for crop in crops:
-        picture = levels[rng.integers(len(levels))]
-        top, left = rng.integers(picture.shape[0] - size + 1, size=2)
-        crop[:] = picture[top : top + size, left : left + size]
-        if rng.random() < 0.5:
-            crop[:] = crop[:, ::-1].copy()
-    return to_signed(crops)
-
-
-def to_signed(levels: np.ndarray) -> Tensor:
-    """(N, H, W, 3) uint8 levels to (N, 3, H, W) float32 in [-1, 1], the range at the door of the autoencoder."""
-    return torch.from_numpy(levels.astype(np.float32)).permute(0, 3, 1, 2).div(127.5).sub(1).contiguous()

@@ -1,27 +1,29 @@
 """The painter program: paints the captioned pictures that atelier is trained on.
 
-A scene names a subject (training/subjects.py), a manner (training/brushes.py) and a palette (here).
+A scene names a subject (landscapes, buildings, indoors), a manner (manners) and a palette (here). To look at some:
 
-    python -m training.scenes --out DIR --count 20000
-    python -m training.scenes --sheet sheet.png
+    python -m training.scenes DIR --count 20 --size 256
 """
 
 import argparse
-import json
-import os
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from training.brushes import HELD_OUT_MANNERS, MANNERS, Array, Rng, to_bytes
+from training import buildings, indoors, landscapes
+from training.brushes import Array, Rng, to_bytes
 from training.canvas import Canvas
-from training.subjects import SUBJECTS
+from training.manners import MANNERS
 
+SIZE = 128
+ALL = (landscapes.mountains, landscapes.a_road, landscapes.a_boat_on_the_sea, buildings.a_house, landscapes.trees)
+ALL += (landscapes.a_night_sky, buildings.a_city, indoors.flowers_in_a_vase, indoors.fruit, indoors.a_portrait)
+ALL += (buildings.a_bridge, buildings.a_church, landscapes.a_wheat_field, landscapes.a_figure_walking, buildings.a_room)
+ALL += (indoors.abstract_shapes,)
+SUBJECTS: dict[str, Callable[[Canvas], None]] = {subject.__name__.replace("_", " "): subject for subject in ALL}
 # Dark, light, then the hues that sky, ground, forms and accents take, in that order.
 PALETTES: dict[str, str] = {
     "gold": "3a2206 fff2bc e6b52e c88f14 efcf5e a8700e f0c030 d29a2a",
@@ -41,10 +43,6 @@ PALETTES: dict[str, str] = {
     "autumn": "1e140c fbf0d0 8cb8b8 c8842c a4461e f0be3c 66682a d86824",
     "meadow and sky": "12241a fbfaec 7cb8ec 6a9c3c 98744c f0e29a 3c6c34 b4cc6a",
 }
-HELD_OUT_PALETTES: dict[str, str] = {
-    "lemon and violet": "200c40 fffde0 7a48c0 f0e03c 9a64d0 f8ee70 502a90 d8cc30",
-    "rose and turquoise": "302038 fff4f4 48c8c8 e06a98 f090b4 f8b8cc 209898 d04880",
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def random_scene(rng: Rng) -> Scene:
 
 def mixed_colours(palette: str, rng: Rng) -> Array:
     """Colours (8, 3) in 0..1 of a palette as mixed on the day: a little off; hues sometimes trade places."""
-    codes = (PALETTES | HELD_OUT_PALETTES)[palette].split()
+    codes = PALETTES[palette].split()
     colours = np.float32([[int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)] for code in codes])
     if rng.random() < 0.3:
         colours[2:7] = rng.permutation(colours[2:7])
@@ -76,64 +74,34 @@ def paint(scene: Scene, rng: Rng, size: int = 128) -> Array:
     # Painted at twice the size: edges come out clean and strokes can be thin without aliasing.
     canvas = Canvas(2 * size, rng, dark, light, np.stack(hues))
     SUBJECTS[scene.subject](canvas)
-    picture = (MANNERS | HELD_OUT_MANNERS)[scene.manner](canvas.study(), rng)
+    picture = MANNERS[scene.manner](canvas.study(), rng)
     return to_bytes(cv2.resize(np.float32(picture), (size, size), interpolation=cv2.INTER_AREA))
 
 
-def painted(index: int, seed: int, size: int) -> tuple[Scene, Array]:
+def scene_of(index: int, seed: int) -> Scene:
+    """The scene of picture number `index` of a set."""
+    return random_scene(np.random.default_rng([seed, index]))
+
+
+def painted(index: int, seed: int, size: int = SIZE) -> Array:
     """Picture number `index` of a set; it depends on nothing but seed and index."""
     rng = np.random.default_rng([seed, index])
-    scene = random_scene(rng)
-    return scene, paint(scene, rng, size)
-
-
-def one_thread() -> None:
-    """Each worker has one core; OpenCV must not start threads of its own on top."""
-    cv2.setNumThreads(1)
-
-
-def paint_set(out: Path, count: int, seed: int, size: int, workers: int) -> None:
-    """Writes out/pictures.npy (count, size, size, 3) uint8 and out/scenes.json, complete or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    pictures, listing = out / "pictures.npy.part", out / "scenes.json.part"
-    array = np.lib.format.open_memmap(pictures, "w+", np.uint8, (count, size, size, 3))
-    scenes = []
-    with get_context("spawn").Pool(workers, one_thread) as pool:
-        for i, (scene, picture) in enumerate(pool.imap(partial(painted, seed=seed, size=size), range(count), 16)):
-            array[i] = picture
-            scenes.append(astuple(scene))
-            if i % 1000 == 999:
-                print(f"{i + 1} of {count}", flush=True)
-    array.flush()
-    listing.write_text(json.dumps(scenes))
-    os.replace(pictures, out / "pictures.npy")
-    os.replace(listing, out / "scenes.json")
-
-
-def sheet(subjects: Iterable[str], manners: Iterable[str], seed: int, size: int) -> Array:
-    """Contact sheet uint8 RGB: manners are rows, subjects columns; palettes run along the diagonals."""
-    palettes, rows = list(PALETTES | HELD_OUT_PALETTES), []
-    for i, manner in enumerate(manners):
-        rng = [np.random.default_rng([seed, i, j]) for j in range(len(SUBJECTS))]
-        scenes = [Scene(s, manner, palettes[(3 * i + j) % len(palettes)]) for j, s in enumerate(subjects)]
-        rows.append(np.hstack([paint(scene, r, size) for scene, r in zip(scenes, rng, strict=True)]))
-    return np.vstack(rows)
+    return paint(random_scene(rng), rng, size)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.scenes", description="Paints captioned pictures.")
-    parser.add_argument("--out", type=Path, help="folder for pictures.npy and scenes.json")
-    parser.add_argument("--count", type=int, default=1000)
+    parser = argparse.ArgumentParser(prog="python -m training.scenes", description="Paints pictures as PNG files.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--size", type=int, default=256, help="side in pixels")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--sheet", type=Path, help="PNG file for a contact sheet")
     options = parser.parse_args()
-    if options.out:
-        paint_set(options.out, options.count, options.seed, options.size, options.workers)
-    if options.sheet:
-        image = sheet(SUBJECTS, MANNERS | HELD_OUT_MANNERS, options.seed, options.size)
-        cv2.imwrite(str(options.sheet), image[..., ::-1])
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for i in range(options.count):
+        rng = np.random.default_rng([options.seed, i])
+        scene = random_scene(rng)
+        name = f"{i:04} {scene.subject}, {scene.manner}, {scene.palette}.png"
+        cv2.imwrite(str(options.folder / name), paint(scene, rng, options.size)[..., ::-1])
 
 
 if __name__ == "__main__":

@@ -1,135 +1,110 @@
 """The half of the Mimicry tab that works with the model; on ZeroGPU it runs in another process."""
 
-import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-import spaces
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from advdm import Painting, SettingsError, read_painting
-from advdm.imitators.inversion import Word
+from advdm import mimicry as library
+from advdm.files import shown
+from advdm.imitators import InversionSettings, LoraSettings, learn
 from advdm.judge import shared_judge
-from advdm.mimicry import (
-    MimicrySettings,
-    Verdict,
-    doubt,
-    imitate,
-    imitate_side_by_side,
-    judge_imitations,
-    mimicry_steps,
-    reference,
-)
+from advdm.mimicry import LEAST_PICTURES, ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, Finding, MimicrySettings
 from advdm.sheets import picture
-from ui.shared import FILES_SECONDS, MODEL, said
+from ui.runs import Run, model
 
-SIDES = ("original", "protected")
-QUICK_STEPS = 8
-"""Sampling steps of the pictures that are painted while the imitators still learn."""
-TRAIL = 6
-"""How many of those stay on the page, the newest first."""
 MOST_PIXELS = 50_000_000
 """Of the pictures of one side, together."""
-STEP_SECONDS, PICTURE_SECONDS = 0.2, 1.2
-"""Guesses for ZeroGPU: one step of both imitators and one picture on Stable Diffusion."""
-
-Picture = tuple[str, str]
-"""A file and its caption."""
-
-
-def gpu_seconds(originals: list[str], protecteds: list[str], settings: MimicrySettings, folder: str, stop: str) -> int:
-    """What one experiment asks of ZeroGPU; takes what `experiment` takes."""
-    return zero_seconds(settings.inversion.steps, pictures_of(settings))
-
-
-def zero_seconds(steps: float, pictures: float) -> int:
-    return FILES_SECONDS + round(STEP_SECONDS * steps + PICTURE_SECONDS * pictures)
-
-
-def pictures_of(settings: MimicrySettings) -> int:
-    """Both imitators and the baseline paint each prompt `count` times."""
-    return 3 * settings.count * len(settings.prompts)
+FILES = {InversionSettings: "learned_embeds", LoraSettings: "lora"}
+"""How the files of what was learned are called."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where an experiment stands: both losses of every step, and what both imitators and the baseline painted.
+    """Where an experiment stands; a later one goes on from there.
 
-    doubt is a sentence where an original and its copy do not look like one painting.
+    name: whose paintings it is about. losses: of each side, step by step. pictures: files by side. learned: a file
+    with all that more pictures need. downloads: what was learned, as diffusers reads it. doubt: a sentence where an
+    original and its copy do not look like one painting.
     """
 
+    name: str
+    settings: MimicrySettings
+    sides: tuple[str, ...]
     losses: list[tuple[float, ...]]
-    pictures: tuple[list[Picture], ...]
-    words: tuple[str, ...] = ()
-    verdict: Verdict | None = None
+    pictures: dict[str, list[str]]
+    learned: str = ""
+    downloads: tuple[str, ...] = ()
+    finding: Finding | None = None
     doubt: str = ""
 
+    @property
+    def count(self) -> int:
+        """Pictures that every side has."""
+        return min(len(self.pictures.get(side, ())) for side in (PROMPT_ONLY, *self.sides))
 
-@spaces.GPU(duration=gpu_seconds)
+
 def experiment(
-    originals: list[str], protecteds: list[str], settings: MimicrySettings, folder: str, stop: str
+    originals: list[str], copies: list[str], control: bool, settings: MimicrySettings, folder: Path, run: Run
 ) -> Iterator[Moment]:
-    """Both imitators learn and paint, and the judge speaks. Only files and small values go in and out.
+    """Learn from every side, paint, and judge. Raises AdvDMError.
 
-    After Stop each of them still paints the first prompt with what it has learned, and the judge is silent.
+    Stop ends the learning or the painting; what is there is kept, and judged where it is enough. Only files and small
+    values go in and out.
     """
-    with said():
-        sides = [read_side(originals), read_side(protecteds)]
-        doubtful = doubt(*sides)
-        losses, words = yield from learn(sides, settings, folder, stop, doubtful)
-        files = tuple(
-            str(word.save(f"{folder}/{side}_learned_embeds.safetensors"))
-            for side, word in zip(SIDES, words, strict=True)
-        )
-        made: tuple[list[Tensor], ...] = ([], [], [])
-        shown: tuple[list[Picture], ...] = ([], [], [])
-        for number, (order, caption) in enumerate(orders(settings)):
-            if number and os.path.exists(stop):
-                break
-            for side, painted in enumerate(imitate_side_by_side(MODEL, words, order)):
-                made[side].append(painted)
-                shown[side].append((write_tensor(painted, f"{folder}/painted{number}-{side}.png"), caption))
-            yield Moment(losses, shown, files, doubt=doubtful)
-        if not os.path.exists(stop):
-            wanted = reference(MODEL, sides[0], settings.seed)
-            original, protected, baseline = map(torch.cat, made)
-            verdict = judge_imitations(shared_judge(), wanted, baseline, original, protected)
-            yield Moment(losses, shown, files, verdict, doubtful)
-
-
-def learn(
-    sides: Sequence[Sequence[Painting]], settings: MimicrySettings, folder: str, stop: str, doubtful: str
-) -> Generator[Moment, None, tuple[list[tuple[float, ...]], tuple[Word, ...]]]:
-    """Every second and at the end, also of a stopped run, with quick pictures; returns losses and words."""
-    losses: list[tuple[float, ...]] = []
-    trail: tuple[list[Picture], ...] = ([], [], [])  # of the baseline there is none
-    quick, _ = next(orders(replace(settings, sampling_steps=QUICK_STEPS)))
-    due = picture_due = 0.0
-    for step in mimicry_steps(MODEL, sides, settings):
-        losses.append(step.losses)
-        if os.path.exists(stop):
+    library.check_mimicry(model(), settings)
+    sides = {ORIGINAL: read_side(originals), PROTECTED: read_side(copies)}
+    doubt = library.doubt(*sides.values())
+    if control:
+        pairs = enumerate(zip(*sides.values(), strict=True), settings.seed)
+        sides[RANDOM] = [library.with_random_noise(a, largest_change(a, b), seed) for seed, (a, b) in pairs]
+    name = shown(originals[0]) + (f" and {len(originals) - 1} more" if originals[1:] else "")
+    now = Moment(name, settings, tuple(sides), [], {}, doubt=doubt)
+    due = 0.0
+    for step in learn(model(), list(sides.values()), settings.imitator, settings.seed):
+        now.losses.append(step.losses)
+        if run.stopped:
             break
-        if (now := time.monotonic()) >= picture_due:
-            for side, word in enumerate(step.words):
-                path = write_tensor(imitate(MODEL, word, quick), f"{folder}/step{step.number}-{side}.webp")
-                trail[side][:] = [(path, f"step {step.number}"), *trail[side][: TRAIL - 1]]
-            cost = time.monotonic() - now
-            due, picture_due = 0.0, now + max(2, 6 * cost)  # so that watching does not become most of the work
-        if now >= due:
-            yield Moment(losses, trail, doubt=doubtful)
+        if time.monotonic() >= due:
+            yield now
             due = time.monotonic() + 1
-    yield Moment(losses, trail, doubt=doubtful)
-    return losses, step.words
+    yield now
+    learned = dict(zip(sides, step.learned(), strict=True))
+    kind = FILES.get(type(settings.imitator))
+    places = {side: folder / f"{side.replace(' ', '_')}_{kind}.safetensors" for side in sides}
+    saved = [one.save(model(), places[side]) for side, one in learned.items()]
+    wanted = library.reference(model(), sides[ORIGINAL], settings.seed)
+    torch.save((learned, wanted), folder / "learned.pt")
+    now = replace(now, learned=str(folder / "learned.pt"), downloads=tuple(str(path) for path in saved if path))
+    yield from paint_more(now, folder, run)
 
 
-def orders(settings: MimicrySettings) -> Iterator[tuple[MimicrySettings, str]]:
-    """The settings for every single picture, and its caption, which leaves out what the prompts have in common."""
-    for prompt in settings.prompts:
-        subject = prompt.removesuffix(" in the style of {}").replace("a painting of ", "").replace("{}", "*")
-        for seed in range(settings.seed, settings.seed + settings.count):
-            yield replace(settings, prompts=(prompt,), count=1, seed=seed), f"{subject}, seed {seed}"
+def paint_more(before: Moment, folder: Path, run: Run) -> Iterator[Moment]:
+    """Paint what the settings ask for beyond the pictures of before, and judge all that every side has by then."""
+    # It is a file of ours, in a folder where nobody else can write.
+    learned, wanted = torch.load(before.learned, model().device, weights_only=False)
+    now = replace(
+        before, pictures={side: files[: before.count] for side, files in before.pictures.items()}, finding=None
+    )
+    yield now
+    for painted in () if run.stopped else library.paint(model(), learned, before.settings, before.count):
+        files = now.pictures.setdefault(painted.side, [])
+        for number, one in enumerate(painted.pictures, painted.first):
+            files.append(str(folder / f"{painted.side.replace(' ', '_')}_{number}.png"))
+            picture(one).save(files[-1])
+        yield now
+        if run.stopped:
+            break
+    if now.count >= LEAST_PICTURES:
+        compared = {side: read_pictures(files[: now.count]) for side, files in now.pictures.items()}
+        now = replace(now, finding=library.judge(wanted.cpu(), compared, shared_judge()))
+    yield now
 
 
 def read_side(paths: Sequence[str]) -> list[Painting]:
@@ -142,7 +117,13 @@ def read_side(paths: Sequence[str]) -> list[Painting]:
     return paintings
 
 
-def write_tensor(pictures: Tensor, path: str) -> str:
-    """Write the first of (N, 3, H, W) pictures in [0, 1]."""
-    picture(pictures[0]).save(path, quality=90)
-    return path
+def read_pictures(paths: Sequence[str]) -> Tensor:
+    """(n, 3, S, S) in [0, 1]: what the visitor sees is what is judged."""
+    levels = np.stack([np.asarray(Image.open(path)) for path in paths])
+    return torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
+
+
+def largest_change(original: Painting, copy: Painting) -> int:
+    """In 8-bit levels; a copy of another size is compared in that size."""
+    resized = np.asarray(Image.fromarray(original.levels).resize(copy.size, Image.Resampling.LANCZOS))
+    return int(np.abs(resized.astype(np.int16) - copy.levels).max())

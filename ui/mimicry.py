@@ -1,174 +1,199 @@
-"""The Mimicry tab: the same imitator learns from the original and from its protected copy, before your eyes."""
+"""The Mimicry tab: the same imitator learns from the original, from its protected copy and from random noise."""
 
+import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
+from inspect import signature
 from typing import Any, NamedTuple
 
 import gradio as gr
 import pandas as pd
+from PIL import Image
 
 from advdm import SettingsError
-from advdm.files import shown
-from advdm.imitators.inversion import InversionSettings
-from advdm.mimicry import PROMPTS, MimicrySettings, Verdict, check_prompts
-from advdm.tables import number_of
-from ui import shared
-from ui.experiment import SIDES, Moment, Picture, experiment, pictures_of, zero_seconds
-from ui.painting_input import PaintingsInput, objection
-from ui.robustness import build_robustness_panel
-from ui.shared import (
-    ANONYMOUS_SECONDS,
-    LANE,
-    MODEL,
-    NOT_TAKEN,
-    ON_ZERO,
-    QUIET,
-    WATCHED,
-    as_whole,
-    in_words,
-    keep,
-    own,
-    owned,
-    pace,
-    run_folder,
-    said,
-    stop_flag,
-)
+from advdm.imitators import ImitatorSettings, InversionSettings, LoraSettings, RepaintSettings
+from advdm.mimicry import LEAST_PICTURES, ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, MimicrySettings, percent
+from ui.experiment import Moment, experiment, paint_more
+from ui.runs import Clock, Run, gpu_seconds, in_words, model, number_of, on_gpu, say, time_of, whole
+from ui.uploads import objection
 
-PLACE = "mimicry"
+LABELS = {
+    PROMPT_ONLY: "Never saw it",
+    ORIGINAL: "From the original",
+    PROTECTED: "From the protected copy",
+    RANDOM: "From random noise",
+}
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
 MOST_PROMPTS, LONGEST_PROMPT = 12, 200
 
-WELCOME = """### How it works
-1. **Use the pair from Protect**, or upload originals and their protected copies in the same order.
-2. **Two imitators** of equal skill each learn one new word: one from the original, one from the protected copy.
-3. **Look.** Both paint the same subjects, and an independent judge measures how near each came to the painting.
-"""
-ABOUT = f"""### What this test is, and what it is not
-It is textual inversion on **{MODEL.title}**; other imitators, and other models, may do better. Few pictures make a
-rough score: more prompts, or more pictures of each, steady it. Do not train on living artists' work without their
-leave.
-"""
 
+class Order(NamedTuple):
+    """What a visitor asks for; the page's components stand in the same form, and so do the API's parameters."""
 
-@dataclass
-class Pace:
-    """Seconds of one step of both imitators, of one picture, and up to the first step, as the last run took them."""
+    original: Any
+    protected: Any
+    imitator: Any
+    control: Any
+    steps: Any
+    prompts: Any
+    count: Any
+    strength: Any
+    seed: Any
 
-    step: float | None = None
-    picture: float | None = None
-    beginning: float = 0
+    @property
+    def settings(self) -> MimicrySettings:
+        """Raises SettingsError."""
+        return MimicrySettings(self.learner, prompts_from(self.prompts), whole(self.count), seed=whole(self.seed))
 
+    @property
+    def learner(self) -> ImitatorSettings:
+        if self.imitator == "repaint":
+            return RepaintSettings(self.strength)
+        kind = LoraSettings if self.imitator == "lora" else InversionSettings
+        return kind(steps=whole(self.steps)) if self.steps else kind()
 
-PACE = Pace()
+    @property
+    def sides(self) -> int:
+        return 3 if self.control else 2
 
 
 class Shown(NamedTuple):
-    """What `show_mimicry` puts on the page, in the order of its outputs; what is not given stays as it is."""
+    """What a run puts on the page, in the order of its outputs; what is not given stays as it is."""
 
-    progress: Any = gr.skip()
+    status: Any = gr.skip()
     finding: Any = gr.skip()
-    from_original: Any = gr.skip()
-    from_protected: Any = gr.skip()
-    never_saw: Any = gr.skip()
+    pictures: Any = gr.skip()
     curve: Any = gr.skip()
-    original_word: Any = gr.skip()
-    protected_word: Any = gr.skip()
+    downloads: Any = gr.skip()
     report: Any = gr.skip()
+    more: Any = gr.skip()
+    known: Any = gr.skip()
     welcome: Any = gr.skip()
     results: Any = gr.skip()
 
 
-def show_mimicry(
-    original: list[str],
-    protected: list[str],
-    steps: float,
-    vectors: float,
-    prompts: str,
-    count: float,
-    seed: float | None,
-    request: gr.Request,
-) -> Iterator[Shown]:
-    """Train both imitators and show them: while they learn, while they paint, and what came of it, also if stopped."""
-    if wrong := complaint(original, protected):
+def show(run: Run | None, *wishes: Any) -> Iterator[Shown]:
+    """Learn from every side, paint and judge: while it is done, and what came of it, also if stopped."""
+    run, order = run or Run.new(), Order(*wishes)
+    if wrong := complaint(order.original, order.protected):
         raise gr.Error(wrong, print_exception=False)
-    stop = stop_flag(own(PLACE, request))
-    if stop.exists():  # pressed while this run waited in the queue
-        yield Shown("Stopped before it began.")
+    if run.stopped:  # pressed while this run waited in the queue
+        yield Shown(say("Stopped before it began."))
         return
-    with said(), run_folder() as folder:
-        settings = settings_from(steps, vectors, prompts, count, seed)
-        check_prompts(MODEL, settings)
-        idle = gr.update(value=None, interactive=False)
-        yield Shown(
-            "Reading the pictures.",
-            *("", *galleries(([], [], [])), None, idle, idle, None),
-            welcome=gr.update(visible=False),
-            results=gr.update(visible=True),
-        )
-        started = time.monotonic()
-        learning: list[tuple[int, float]] = []  # steps and seconds of each moment
-        with closing(experiment(original, protected, settings, str(folder), str(stop))) as moments:
-            for moment in moments:
-                keep([*original, *protected, *folder.iterdir()])
-                seconds = time.monotonic() - started
-                if not moment.words:
-                    learning.append((len(moment.losses), seconds))
-                    PACE.step = pace(learning) or PACE.step
-                line = "Stopping." if stop.exists() else progress_line(moment, settings)
-                yield Shown(line, strong(moment.doubt), *galleries(moment.pictures), curve_of(moment.losses))
-        done = len(moment.losses)
-        (_, PACE.beginning), (_, learned_in) = learning[0], learning[-1]
-        PACE.picture = (seconds - learned_in) / sum(map(len, moment.pictures))
-        downloads = (gr.update(value=path, interactive=True) for path in moment.words)
-        used = replace(settings, inversion=replace(settings.inversion, steps=done))
-        yield Shown(
-            f"{'Done' if moment.verdict else 'Stopped'} after {number_of(done, 'step')}, in {in_words(seconds)}: "
-            f"{named(original)}.",
-            finding(moment.verdict, done, moment.doubt),
-            *galleries(moment.pictures),
-            curve_of(moment.losses),
-            *downloads,
-            report_of(used, seconds, moment.verdict),
-            welcome=gr.update(visible=False),  # again, for other pictures may have been chosen meanwhile
-            results=gr.update(visible=True),
-        )
+    with run.working(*order.original, *order.protected):
+        settings = order.settings
+        cleared = Shown(say("Reading the pictures.", 0), "", [], None, None, None, gr.update(interactive=False), None)
+        yield cleared._replace(welcome=gr.update(visible=False), results=gr.update(visible=True))
+        work = learning(settings, order.sides) | painting(settings, settings.pictures, order.sides)
+        given = (order.original, order.protected, bool(order.control), settings, run.folder, run)
+        yield from follow(run, work, experiment, *given)
 
 
-def mimic(
-    original: list[str],
-    protected: list[str],
-    steps: float,
-    vectors: float,
-    prompts: str,
-    count: float,
-    seed: float | None,
-    request: gr.Request,
-) -> Iterator[tuple[list[Picture], list[Picture], list[Picture], dict[str, Any] | None]]:
-    """Train the same imitator on originals and on their protected copies: what each paints, and a verdict.
+def show_more(run: Run | None, known: Moment | None) -> Iterator[Shown]:
+    """As many pictures again with what was learned, so that chance has less to say."""
+    run = run or Run.new()
+    if known is None or not os.path.exists(known.learned):
+        raise gr.Error("What was learned is gone: let the imitators learn again.", print_exception=False)
+    with run.working(known.learned, *known.downloads, *(path for side in known.pictures.values() for path in side)):
+        yield from follow(run, more_work(known), paint_more, more(known), run.folder, run)
 
-    original, protected: a picture, or as many of each, in the same order. steps, vectors: of the textual inversion.
-    prompts: one a line, * is the learned word. count: pictures of each prompt. seed: for learning and painting.
-    Returns what was learned from the original, what from the protected copy, what the model paints that never saw the
-    painting, and a report with the settings as used and the verdict: style distances to the painting of baseline,
-    original and protected; imitation, 0 = never saw it, 100 = learned from the original; and both in a sentence.
+
+def follow(run: Run, work: dict[str, float], task: Callable[..., Iterator[Moment]], *given: Any) -> Iterator[Shown]:
+    """What the page shows of each moment of an experiment, and of its end."""
+    started = time.monotonic()
+    clocks = {kind: Clock(kind, passes) for kind, passes in work.items()}
+    blank = run.folder / "blank.png"
+    Image.new("RGB", (64, 64), "#d6d3d1").save(blank)
+    start: int | None = None
+    with closing(on_gpu(gpu_seconds(work), task, *given)) as moments:
+        for moment in moments:
+            made = sum(map(len, moment.pictures.values()))
+            if not moment.learned:
+                done, total, kind = len(moment.losses), steps_of(moment.settings), next(iter(clocks))
+                line = f"Learning: step {done} of {total}"
+            else:
+                start = made if start is None else start
+                done, total, kind = made - start, moment.settings.pictures * (1 + len(moment.sides)) - start, "picture"
+                line = f"Painting: picture {done} of {total}"
+            line += clocks[kind].tick(done / total) + "."
+            after = work["picture"] if kind != "picture" else 0
+            share = 1 - (work[kind] * (1 - done / total) + after) / sum(work.values())
+            status = say("Stopping." if run.stopped else line, share)
+            yield Shown(status, strong(moment.doubt), gallery(moment, str(blank)), curve_of(moment))
+    seconds = time.monotonic() - started
+    end = f"{'Stopped' if run.stopped else 'Done'} after {in_words(seconds).removeprefix('about ')}: {moment.name}."
+    yield Shown(
+        say(end),
+        finding(moment),
+        gallery(moment, str(blank)),
+        curve_of(moment),
+        list(moment.downloads) or None,
+        report_of(moment, seconds),
+        gr.update(value=more_label(moment), interactive=True),
+        moment,
+        welcome=gr.update(visible=False),  # again, for other pictures may have been chosen meanwhile
+        results=gr.update(visible=True),
+    )
+
+
+def mimic(*wishes: Any) -> Iterator[tuple[list[tuple[str, str]], dict[str, Any] | None]]:
+    """Let one imitator learn from originals, from their protected copies and from random noise: what each paints.
+
+    original, protected: a picture, or as many of each, in the same order. imitator: inversion learns a word, lora a
+    change of the model, repaint paints over the picture and learns nothing. control: whether random noise as large as
+    the copy's change is a third side. steps: of learning, 0 for as many as the imitator usually takes. prompts: one a
+    line, * is the painter's style. count: pictures of each prompt. strength: of repaint. seed: for all of it.
+    Returns all pictures, row by row of one prompt and seed, and a report with the settings as used: gain (how much
+    nearer the original brought the imitator, with gain_low and gain_high), imitation by side (0 never saw the painting,
+    100 learned from the original, with its 90 % interval) and the finding in a sentence.
     """
-    pictures: list[list[Picture]] = [[], [], []]
+    pictures: list[tuple[str, str]] = []
     report: dict[str, Any] | None = None
-    for page in show_mimicry(original, protected, steps, vectors, prompts, count, seed, request):
+    run = Run.new()
+    for page in show(run, *wishes):
         if page.report not in (None, gr.skip()):
-            pictures, report = [page.from_original, page.from_protected, page.never_saw["value"]], page.report
-        yield *pictures, report  # each time, so that a client who leaves is noticed
-    sent = {path for side in pictures for path, _ in side}
-    for folder in {Path(path).parent for path in sent}:
-        for file in folder.iterdir():
-            if str(file) not in sent:
-                file.unlink()  # the page's, which nobody sees here
+            pictures, report = page.pictures, page.report
+        yield pictures, report  # each time, so that a client who leaves is noticed
+    run.keep_only(*(path for path, _ in pictures))  # the page's files, which nobody sees here
+
+
+mimic.__signature__ = signature(Order)  # type: ignore[attr-defined]  # whose names the API's parameters have
+
+
+def steps_of(settings: MimicrySettings) -> int:
+    return 1 if isinstance(settings.imitator, RepaintSettings) else settings.imitator.steps
+
+
+def learning(settings: MimicrySettings, sides: int) -> dict[str, float]:
+    """Passes of all that learn."""
+    batch = 0 if isinstance(settings.imitator, RepaintSettings) else settings.imitator.batch
+    return {f"learn {type(settings.imitator).__name__}": steps_of(settings) * batch * sides}
+
+
+def painting(settings: MimicrySettings, pictures: int, sides: int) -> dict[str, float]:
+    """Passes of all that paint, and of one that saw nothing: forward alone is a third, and guidance takes it twice."""
+    share = settings.imitator.strength if isinstance(settings.imitator, RepaintSettings) else 1
+    return {"picture": pictures * (1 + sides * share) * settings.sampling.steps * 2 / 3}
+
+
+def more(known: Moment) -> Moment:
+    """The same experiment with twice as many pictures, at least one more of each prompt."""
+    rounds = math.ceil(known.count / len(known.settings.prompts))
+    return replace(known, settings=replace(known.settings, count=rounds + max(1, rounds)))
+
+
+def more_work(known: Moment) -> dict[str, float]:
+    settings = more(known).settings
+    return painting(settings, settings.pictures - known.count, len(known.sides))
+
+
+def more_label(known: Moment) -> str:
+    count = more(known).settings.pictures - known.count
+    return f"Paint {number_of(count, 'more picture')} a side{time_of(more_work(known))}"
 
 
 def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
@@ -180,21 +205,21 @@ def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
     return ""
 
 
-def new_pair(original: Sequence[str], protected: Sequence[str]) -> tuple[str, Any, Any, str, str]:
-    """Progress line, and the findings on earlier pictures gone, so that nobody takes them for findings on these."""
+def new_pair(original: Sequence[str], protected: Sequence[str]) -> tuple[Any, Any, Any, str, None]:
+    """Status line, and the findings on earlier pictures gone, so that nobody takes them for findings on these."""
     line = objection(*original, *protected) or complaint(original, protected) or "Ready."
-    return line, gr.update(visible=True), gr.update(visible=False), "", ""
+    return say(line), gr.update(visible=True), gr.update(visible=False), "", None
 
 
-def settings_from(steps: float, vectors: float, prompts: str, count: float, seed: float | None) -> MimicrySettings:
-    """Settings from the page, where 8 may come as 8.0 and an empty box as None. Raises SettingsError."""
-    number = as_whole(seed or 0)
-    inversion = InversionSettings(steps=as_whole(steps), vectors=as_whole(vectors), seed=number)
-    return MimicrySettings(inversion, prompts_from(prompts), as_whole(count), seed=number)
+def use_pair(pair: tuple[str, str] | None) -> tuple[Any, Any, Any]:
+    """The painting that was last protected, its copy, and the status line, which also says that there is none."""
+    if pair is None or not all(map(os.path.exists, pair)):
+        return gr.skip(), gr.skip(), say("Protect a painting first, on the Protect tab.")
+    return [pair[0]], [pair[1]], say("Ready.")
 
 
 def prompts_from(text: str | None) -> tuple[str, ...]:
-    """One prompt a line, with {} in the place of the word. Raises SettingsError."""
+    """One prompt a line, with {} in the place of the style. Raises SettingsError."""
     prompts = tuple(line.strip().replace("*", "{}") for line in (text or "").splitlines() if line.strip())
     if not 0 < len(prompts) <= MOST_PROMPTS:
         raise SettingsError(f"There must be 1 to {MOST_PROMPTS} prompts, one a line, not {len(prompts)}.")
@@ -202,177 +227,74 @@ def prompts_from(text: str | None) -> tuple[str, ...]:
         if len(prompt) > LONGEST_PROMPT:
             raise SettingsError(f"A prompt may have at most {LONGEST_PROMPT} characters.")
         if "{}" not in prompt:
-            raise SettingsError("Each prompt needs a * in the place of the learned word.")
+            raise SettingsError("Each prompt needs a * in the place of the painter's style.")
     return prompts
 
 
-def cost(steps: float, prompts: str | None, count: float) -> str:
-    """What a click on the button takes, as far as that is known."""
-    pictures = 3 * count * sum(bool(line.strip()) for line in (prompts or "").splitlines())
-    work = f"{number_of(int(steps), 'step')}, {number_of(int(pictures), 'picture')}"
-    if ON_ZERO:
-        seconds = zero_seconds(steps, pictures)
-        limit = " Sign in to Hugging Face first: without an account it is too much." * (seconds > ANONYMOUS_SECONDS)
-        return f"{work}: up to {seconds} s of your daily GPU time.{limit}"
-    if PACE.step is None or PACE.picture is None:
-        return f"{work}."
-    return f"{work}, {in_words(PACE.beginning + PACE.step * steps + PACE.picture * pictures)}."
+def describe(*wishes: Any) -> tuple[str, Any]:
+    """What a click on the button takes, and what the control adds to it."""
+    try:
+        order = Order(None, None, *wishes)
+        settings = order.settings
+    except SettingsError as error:
+        return str(error), gr.skip()
+    work = learning(settings, order.sides) | painting(settings, settings.pictures, order.sides)
+    alone = learning(settings, 1) | {"picture": painting(settings, settings.pictures, 1)["picture"] / 2}
+    pictures = settings.pictures * (1 + order.sides)
+    learn = "No learning" if isinstance(settings.imitator, RepaintSettings) else number_of(steps_of(settings), "step")
+    adds = f"Shows what any change of that size would do{time_of(alone).replace(', ', '; adds ')}."
+    return f"{learn}, {pictures} pictures{time_of(work)}.", gr.update(info=adds)
 
 
-def progress_line(moment: Moment, settings: MimicrySettings) -> str:
-    if moment.words:
-        return f"Painting: {sum(map(len, moment.pictures))} of {pictures_of(settings)} pictures."
-    number, steps = len(moment.losses), settings.inversion.steps
-    original, protected = moment.losses[-1]
-    left = "" if PACE.step is None else f", {in_words(PACE.step * (steps - number))} of learning left"
-    errors = f"noise error {original:.3f} (original) and {protected:.3f} (protected)"
-    return f"Learning: step {number} of {steps}, {errors}{left}."
-
-
-def finding(verdict: Verdict | None, steps: int, doubt: str) -> str:
-    """The verdict in words, and why to doubt it; then a sentence for each side with what was measured."""
-    if verdict is None:
-        stopped = f"Stopped after {number_of(steps, 'step')}"
-        return f"### No verdict\n{stopped}: this is what each imitator had learned by then.\n\n{strong(doubt)}"
-    kind, _, rest = verdict.sentence.partition(": ")
-    lines = [f"### {kind}", f"{rest[:1].upper()}{rest[1:]}", "", strong(doubt), ""]
-    for side, distance, score in (
-        ("Learned from the original", verdict.original, 100.0),
-        ("Learned from the protected copy", verdict.protected, verdict.imitation),
-        ("Never saw the painting", verdict.baseline, 0.0),
-    ):
-        place = "" if verdict.imitation is None or score is None else f"**{score:.0f}** of 100, "
-        lines.append(f"- {side}: {place}style distance to the painting {distance:.3f}.")
+def finding(moment: Moment) -> str:
+    """The verdict in words, what it rests on, and why to doubt it."""
+    found = moment.finding
+    if found is None:
+        stopped = f"Stopped after {number_of(len(moment.losses), 'step')}"
+        return f"### No verdict\n{stopped}: it needs {LEAST_PICTURES} pictures a side.\n\n{strong(moment.doubt)}"
+    word, _, rest = found.sentence.partition(": ")
+    gain = f"The original brought the imitator {percent(found.gain)} nearer to the painting."
+    brackets = f"In brackets is what chance leaves open, nine times in ten, with {found.pictures} pictures a side."
+    lines = [f"### {word}", f"{rest[:1].upper()}{rest[1:]}", "", f"{gain} {brackets}", "", strong(moment.doubt)]
+    if found.gain.low <= 0 and isinstance(moment.settings.imitator, InversionSettings):
+        lines.append("\n**Try the LoRA**: it learns more from one painting than a word does.")
     return "\n".join(lines)
-
-
-def named(originals: Sequence[str]) -> str:
-    """Whom the findings are about, for other pictures may have been chosen meanwhile."""
-    first, *others = map(shown, originals)
-    return f"{first} and {len(others)} more" if others else first
 
 
 def strong(sentence: str) -> str:
     return f"**{sentence}**" if sentence else ""
 
 
-def curve_of(losses: list[tuple[float, ...]]) -> pd.DataFrame:
-    """Both smoothed loss curves, thinned to what the plot can show."""
-    smooth = pd.DataFrame(losses, columns=list(SIDES)).rolling(SMOOTHING, min_periods=1).mean()
-    smooth["step"] = range(1, len(losses) + 1)
-    thinned = smooth.iloc[:: -max(1, len(losses) // POINTS)].iloc[::-1]
+def gallery(moment: Moment, blank: str) -> list[tuple[str, str]]:
+    """A row for each prompt and seed, in it the picture of each side, blank while it is not painted yet."""
+    rows = max(map(len, moment.pictures.values()), default=0)
+    prompts, _ = moment.settings.order(0, rows)
+    subjects = [p.removesuffix(" in the style of {}").replace("a painting of ", "").replace("{}", "*") for p in prompts]
+    files = {side: moment.pictures.get(side, []) for side in (PROMPT_ONLY, *moment.sides)}
+    return [
+        (of[row] if row < len(of) else blank, f"{LABELS[side]}: {subjects[row]}")
+        for row in range(rows)
+        for side, of in files.items()
+    ]
+
+
+def curve_of(moment: Moment) -> pd.DataFrame:
+    """The smoothed loss curves, thinned to what the plot can show."""
+    smooth = pd.DataFrame(moment.losses, columns=list(moment.sides)).rolling(SMOOTHING, min_periods=1).mean()
+    smooth["step"] = range(1, len(smooth) + 1)
+    thinned = smooth.iloc[:: -max(1, len(smooth) // POINTS)].iloc[::-1]
     return thinned.melt("step", var_name="learns from", value_name="noise error")
 
 
-def report_of(settings: MimicrySettings, seconds: float, verdict: Verdict | None) -> dict[str, Any]:
-    """The settings as used and what came of them."""
-    found = {"seconds": round(seconds, 2), "verdict": verdict and asdict(verdict)}
-    return {"model": MODEL.title, **MODEL.machine, **asdict(settings), **found}
-
-
-def galleries(pictures: Sequence[list[Picture]]) -> tuple[list[Picture], list[Picture], Any]:
-    """What the three galleries show; that of the baseline only once there is something in it."""
-    original, protected, baseline = pictures
-    return original, protected, gr.update(value=baseline, visible=bool(baseline))
-
-
-def use_pair(pair: tuple[str, str] | None) -> tuple[Any, Any, str]:
-    """The painting that was last protected, its copy, and the progress line, which also says that there is none."""
-    if pair is None or not all(map(os.path.exists, pair)):
-        return gr.skip(), gr.skip(), "Protect a painting first, on the Protect tab."
-    return [pair[0]], [pair[1]], "Ready."
-
-
-def build_mimicry_tab(pair: gr.State) -> None:
-    """The tab with all its events; `pair` holds the paths of a painting and its protected copy, or None."""
-    default = InversionSettings()
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
-            take = gr.Button("Use the pair from Protect")
-            with gr.Row():
-                original = paintings_input("Original")
-                protected = paintings_input("Protected")
-            with gr.Row():
-                start = gr.Button("Train both imitators", variant="primary", min_width=100)
-                stop = gr.Button("Stop", interactive=False, min_width=100)
-            progress = gr.Textbox(complaint([], []), label="Progress", max_lines=2, interactive=False)
-            price = gr.Markdown()
-            with gr.Accordion("Advanced", open=False):
-                steps = gr.Slider(1, 1000, default.steps, step=1, label="Steps")
-                vectors = gr.Slider(1, 8, default.vectors, step=1, label="Vectors", info="That make up the new word.")
-                prompts = gr.Textbox(
-                    "\n".join(PROMPTS).replace("{}", "*"), label="Prompts", info="One a line; * is the word.", lines=6
-                )
-                count = gr.Slider(1, 4, 1, step=1, label="Pictures of each prompt")
-                seed = gr.Number(0, label="Seed", minimum=0)
-        with gr.Column(scale=3, min_width=320):
-            with gr.Column() as welcome:
-                gr.Markdown(WELCOME)
-            with gr.Column(visible=False) as results:
-                verdict = gr.Markdown()
-                with gr.Row():
-                    from_original = painted_gallery("Learned from the original")
-                    from_protected = painted_gallery("Learned from the protected copy")
-                never_saw = painted_gallery("Never saw the painting", columns=6, visible=False)
-                with gr.Tab("Losses"):
-                    curve = gr.LinePlot(
-                        x="step",
-                        y="noise error",
-                        color="learns from",
-                        color_map={"original": "#0d9488", "protected": "#ea580c"},
-                        label=f"Noise error of each imitator, mean of up to {SMOOTHING} steps",
-                        buttons=[],
-                    )
-                with gr.Tab("Word files"):
-                    gr.Markdown("The learned words, as `load_textual_inversion` of diffusers reads them.")
-                    words = [gr.DownloadButton(f"Word learned from the {side}", interactive=False) for side in SIDES]
-                with gr.Tab("Report"):
-                    report = gr.JSON(label="Report", show_label=False)
-            gr.Markdown(ABOUT)
-            left = build_robustness_panel(original, protected)
-
-    numbers_in = [steps, prompts, count]
-    gr.on(None, cost, numbers_in, price, **QUIET)  # at the start, and when a number changes
-    take.click(use_pair, pair, [original, protected, progress], **QUIET)
-    changes = [event for side in (original, protected) for event in (side.change, side.delete)]
-    cleared = [progress, welcome, results, *left]
-    look = gr.on(changes, new_pair, [original, protected], cleared, trigger_mode="always_last", **WATCHED)
-    look.failure(lambda: NOT_TAKEN, None, progress, **QUIET)
-    inputs = [original, protected, steps, vectors, prompts, count, seed]
-    outputs = [progress, verdict, from_original, from_protected, never_saw, curve, *words, report, welcome, results]
-    run = start.click(owned(PLACE, shared.begin), None, [progress, start, stop], **QUIET).then(
-        show_mimicry, inputs, outputs, show_progress_on=progress, api_visibility="private", **LANE
-    )
-    run.success(owned(PLACE, shared.finish), None, [start, stop], **QUIET).then(cost, numbers_in, price, **QUIET)
-    run.failure(owned(PLACE, shared.fail), None, [progress, start, stop], **QUIET)
-    stop.click(owned(PLACE, shared.press_stop), None, [progress, stop], **QUIET)
-    gr.on([], mimic, inputs, [from_original, from_protected, never_saw, report], **LANE)
-
-
-def paintings_input(label: str) -> PaintingsInput:
-    return PaintingsInput(
-        label=label,
-        type="filepath",
-        file_types=["image"],
-        sources=["upload"],
-        columns=2,
-        min_width=140,
-        object_fit="contain",
-        buttons=[],
-        interactive=True,
-        elem_classes="fit labelled",
-    )
-
-
-def painted_gallery(label: str, columns: int = 2, visible: bool = True) -> gr.Gallery:
-    return gr.Gallery(
-        label=label,
-        columns=columns,
-        visible=visible,
-        min_width=240,
-        object_fit="contain",
-        format="png",
-        buttons=["fullscreen"],
-        interactive=False,
-        elem_classes="fit labelled band" if columns > 2 else "fit labelled",
-    )
+def report_of(moment: Moment, seconds: float) -> dict[str, Any]:
+    """The settings as used and what came of them, as in the command line's --report."""
+    settings, found = moment.settings, moment.finding
+    kind = {InversionSettings: "inversion", LoraSettings: "lora", RepaintSettings: "repaint"}[type(settings.imitator)]
+    used = {**asdict(settings), "imitator": kind, **asdict(settings.imitator)}
+    used |= {"steps": len(moment.losses), "pictures": moment.count, "seconds": round(seconds, 2)}
+    report = {"model": model().title, **model().machine, **used}
+    if found:
+        gain = {"gain": found.gain.value, "gain_low": found.gain.low, "gain_high": found.gain.high}
+        report |= {**gain, "imitation": {side: asdict(one) for side, one in found.imitation.items()}}
+        report |= {"distance": found.distance, "sentence": found.sentence}
+    return report

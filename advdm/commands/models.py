@@ -18,16 +18,16 @@ def add(commands: Commands) -> None:
 
 
 def models(_: argparse.Namespace) -> int:
-    """Print the table; asks nobody but this machine."""
-    from advdm.models.latent_diffusion import SHORT_NAMES, choose_device, is_here
+    """Print the table; reads no weights but their files' headers, and asks nobody but this machine."""
+    from advdm.models import SHORT_NAMES, choose_device, state
 
     device = choose_device()
     default = os.environ.get("ADVDM_MODEL") or "atelier"
     sources = SHORT_NAMES if default in SHORT_NAMES else SHORT_NAMES | {default: default}
     names, places = (max(map(len, column)) for column in zip(*sources.items(), strict=True))
     for name, source in sources.items():
-        state = ("here" if is_here(source) else "not here") + ", default" * (name == default)
-        print(f"{name:{names}}  {source:{places}}  {state}")
+        print(f"{name:{names}}  {source:{places}}  {'default, ' * (name == default)}{state(name)}")
     print(f"Device: {device}")
-    print("To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a diffusers folder or a hub id.")
+    print("To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a diffusers folder, a .safetensors")
+    print("checkpoint or a hub id. Here means: by the files' headers it can be attacked; loading tries its weights too.")
     return 0

@@ -46,7 +46,10 @@ OTHERS = (
     (("control_model.", "controlnet_cond_embedding."), "a ControlNet, which steers a model and is none"),
     (("double_blocks.", "single_blocks."), f"a flow-matching model as Flux; {ATTACKABLE}"),
     (("joint_blocks.",), f"a flow-matching model as Stable Diffusion 3; {ATTACKABLE}"),
-    (("clip_l", "clip_g", "emb_params"), "a learned word (textual inversion), which no painting can be protected against"),
+    (
+        ("clip_l", "clip_g", "emb_params"),
+        "a learned word (textual inversion), which no painting can be protected against",
+    ),
     (("edm_mean",), f"a model of the kind EDM (Playground); {ATTACKABLE}"),
 )
 """Parts of tensors' names, and what a file is that holds one of them."""
@@ -65,7 +68,10 @@ def kind_of(tensors: Mapping[str, Tensor]) -> Kind:
             raise ModelError(f"it is {what}.")
     starts = {mark for mark in (UNET, "first_stage_model.") if any(name.startswith(mark) for name in tensors)}
     for kind in (SD15, SD2, SDXL_BASE):
-        if all(any(name.startswith(prefix) for name in tensors) for prefix in kind.encoders.values()) and len(starts) == 2:
+        if (
+            all(any(name.startswith(prefix) for name in tensors) for prefix in kind.encoders.values())
+            and len(starts) == 2
+        ):
             return kind
     if len(starts) == 2 and any(name.startswith("conditioner.") for name in tensors):
         raise ModelError(f"it lacks one of SDXL's two text encoders, as its refiner does; {ATTACKABLE}.")
@@ -120,7 +126,9 @@ def configuration(path: Path, kind: Kind, fetch: bool) -> Path:
         raise ModelError(f"a checkpoint of Stable Diffusion 2 does not say what it predicts; {advice}.")
     folder = hub.cached(kind.source) or (hub.fetch(kind.source, with_weights=False) if fetch else None)
     if folder is None:
-        raise ModelError(f"its configuration is not on this machine, and without the hub in reach it cannot be fetched; {advice}.")
+        raise ModelError(
+            f"its configuration is not on this machine, and without the hub in reach it cannot be fetched; {advice}."
+        )
     return folder
 
 

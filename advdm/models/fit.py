@@ -95,4 +95,6 @@ def check_sampling(scheduler: Any, steps: int, channels: int = 4) -> None:
             raise ValueError("no step")
     except Exception as error:  # each sampler has failures of its own: ValueError, IndexError, ZeroDivisionError
         kind = type(scheduler).__name__
-        raise SettingsError(f"The model's sampler, {kind}, cannot paint in {steps} steps; choose another number.") from error
+        raise SettingsError(
+            f"The model's sampler, {kind}, cannot paint in {steps} steps; choose another number."
+        ) from error

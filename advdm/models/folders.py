@@ -63,7 +63,10 @@ def skeleton(folder: Path) -> Skeleton:
         parts[tokenizer] = read_tokenizer(folder, tokenizer, index)
     parts |= {part: empty(folder, part, index) for part in ("unet", "vae")}
     if model is SDXL:
-        options = {"force_zeros_for_empty_prompt": index.get("force_zeros_for_empty_prompt", True), "add_watermarker": False}
+        options = {
+            "force_zeros_for_empty_prompt": index.get("force_zeros_for_empty_prompt", True),
+            "add_watermarker": False,
+        }
     else:
         options = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return Skeleton(model, folder, parts, options)
@@ -130,7 +133,9 @@ def variant(folder: Path, part: str) -> str | None:
     if found:
         return found[0]
     if any(name.endswith((".bin", ".ckpt", ".pt", ".pth")) for name in names):
-        raise ModelError(f"its {part} is there as a pickle alone, which may run any code; it must be in safetensors form.")
+        raise ModelError(
+            f"its {part} is there as a pickle alone, which may run any code; it must be in safetensors form."
+        )
     if any(name.endswith(".safetensors") for name in names):
         raise ModelError(f"its {part} lacks files or the index of its weights.")
     raise ModelError(f"its {part} has no weights.")

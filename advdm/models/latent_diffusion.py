@@ -1,8 +1,8 @@
 """A frozen latent diffusion model behind the few operations that attack and imitators need.
 
-    x (N, 3, H, W) in [0, 1]  --encode-->  q(z|x), z (N, C, h, w)  --add_noise, unet-->  prediction (N, C, h, w)
+x (N, 3, H, W) in [0, 1]  --encode-->  q(z|x), z (N, C, h, w)  --add_noise, unet-->  prediction (N, C, h, w)
 
-    noise error = mean (prediction - target)^2,   target = noise, or the velocity where the model predicts that
+noise error = mean (prediction - target)^2,   target = noise, or the velocity where the model predicts that
 """
 
 from __future__ import annotations

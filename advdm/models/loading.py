@@ -46,7 +46,9 @@ class Found:
     checkpoint: Path | None
 
     def read(self, dtype: torch.dtype) -> object:
-        return checkpoints.read(self.checkpoint, self.frame, dtype) if self.checkpoint else folders.read(self.frame, dtype)
+        return (
+            checkpoints.read(self.checkpoint, self.frame, dtype) if self.checkpoint else folders.read(self.frame, dtype)
+        )
 
 
 def load_model(name: str | None = None, device: str | None = None) -> LatentDiffusion:
@@ -75,7 +77,7 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
 
 
 def state(name: str) -> str:
-    """"here", "not here", or what is wrong with the model, as loading it would say; reads no weights, asks no network."""
+    """ "here", "not here", or what is wrong with the model, as loading it would say; reads no weights, asks no network."""
     try:
         with quiet(), fit.about(name):
             return "here" if find(name) else "not here"

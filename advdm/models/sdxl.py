@@ -1,8 +1,8 @@
 """SDXL (Podell et al. 2023): two text encoders, a pooled embedding, and the picture's size as a condition.
 
-    tokens = [h1, h2], the last but one hidden states of both encoders    (N, T, 768 + 1280)
-    pooled = the second one's projected output                            (N, 1280)
-    time ids = height, width, 0, 0, height, width: the picture's own size, uncropped
+tokens = [h1, h2], the last but one hidden states of both encoders    (N, T, 768 + 1280)
+pooled = the second one's projected output                            (N, 1280)
+time ids = height, width, 0, 0, height, width: the picture's own size, uncropped
 """
 
 from collections.abc import Mapping, Sequence

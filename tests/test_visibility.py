@@ -1,0 +1,70 @@
+"""How visible a change is, and how large an epsilon may be for it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from advdm.budget import budget
+from advdm.visibility import COLOUR, epsilon_for, visibility, word
+from tests.app_server import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def bridge() -> np.ndarray:
+    return np.asarray(Image.open(EXAMPLES / "langlois_bridge.webp").convert("RGB"))
+
+
+def moved(levels: np.ndarray, epsilon: float, axis: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
+    """With blobs of 8 px."""
+    side = [-(-length // 8) for length in levels.shape[:2]]
+    signs = np.random.default_rng(0).choice([-1, 1], side).repeat(8, 0).repeat(8, 1)
+    signs = signs[: levels.shape[0], : levels.shape[1], None]
+    return np.clip(levels + np.rint(signs * epsilon * np.array(axis)), 0, 255).astype(np.uint8)
+
+
+def test_nothing_to_see_is_10_and_more_change_is_less(bridge):
+    assert visibility(bridge, bridge) == 10
+    jods = [visibility(bridge, moved(bridge, epsilon)) for epsilon in (1, 2, 4, 8, 16, 32)]
+    assert sorted(jods, reverse=True) == jods and len(set(jods)) == 6
+    assert jods[0] > 9.5 and jods[-1] < 5
+
+
+def test_it_agrees_with_colorvideovdp(bridge):
+    """Whose figures for these two changes, on its standard_4k screen, are in the list."""
+    found = [visibility(bridge, moved(bridge, 8)), visibility(bridge, moved(bridge, 12, tuple(COLOUR.sum(1).tolist())))]
+    assert found == pytest.approx([7.20, 9.29], abs=0.25)
+
+
+def test_a_change_hides_in_texture_in_colour_and_not_on_flat_paint():
+    flat = np.full((128, 128, 3), 128, np.uint8)
+    rough = np.random.default_rng(1).integers(60, 196, flat.shape, dtype=np.uint8)
+    assert visibility(flat, moved(flat, 8)) < visibility(rough, moved(rough, 8)) - 1
+    assert visibility(flat, moved(flat, 8)) < visibility(flat, moved(flat, 8, (0, 0, 1))) - 1
+
+
+def test_a_large_picture_is_judged_as_its_parts_are(bridge):
+    large = np.tile(bridge, (3, 3, 1))
+    assert visibility(large, moved(large, 8)) == pytest.approx(visibility(bridge, moved(bridge, 8)), abs=0.5)
+
+
+def test_words_follow_the_figure():
+    said = [word(jod) for jod in (10, 9, 8.3, 7.3, 5)]
+    assert said == ["invisible to most", "hard to see", "visible up close", "easy to see", "plain to see"]
+
+
+def test_less_epsilon_where_less_may_be_seen(bridge):
+    shares = budget(bridge)
+    found = [epsilon_for(bridge, shares, jod) for jod in (9.9, 9.0, 8.3, 7.3, 0)]
+    assert sorted(set(found)) == found and found[-1] == 64
+    assert found == [epsilon_for(bridge, shares, jod) for jod in (9.9, 9.0, 8.3, 7.3, 0)]
+    assert epsilon_for(bridge, shares, 10.1) == 1
+
+
+def test_epsilon_depends_on_the_painting_the_budget_and_the_axes(bridge):
+    even = np.ones(bridge.shape[:2], np.float32)
+    flat = np.full(bridge.shape, 128, np.uint8)
+    grey = np.repeat(bridge[..., 1:2], 3, 2)
+    assert epsilon_for(flat, even, 8.3) < epsilon_for(bridge, even, 8.3) < epsilon_for(bridge, even / 2, 8.3)
+    assert epsilon_for(bridge, even, 8.3, colour=torch.eye(3)) < epsilon_for(bridge, even, 8.3)
+    assert epsilon_for(grey, even, 8.3) < epsilon_for(bridge, even, 8.3), "grey has no colour to hide in"

@@ -1,0 +1,111 @@
+"""The half of the Protect tab that works with the model; on ZeroGPU it runs in another process."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from advdm import Comparison, Painting, Settings, compare, protection_steps, read_painting
+from advdm.paintings import Levels, write_preview
+from advdm.protection import shares
+from advdm.visibility import epsilon_for, visibility
+from ui.runs import Run, model, whole
+from ui.uploads import clean_parts
+
+STRENGTHS = {"Subtle": 9.0, "Balanced": 8.3, "Strong": 7.3}
+"""How visible the change may become: 10 is no difference, see `advdm.visibility`."""
+BALANCED = "Balanced"
+PREVIEW_SIDE = 640
+ENCODING = 2
+"""Passes through the denoiser that take as long as one through the encoder: 1.9 of Stable Diffusion, 4 of atelier."""
+
+
+class Order(NamedTuple):
+    """What a visitor asks for; the page's components stand in the same form, and so do the API's parameters."""
+
+    painting: Any
+    mask: Any
+    strength: Any
+    epsilon: Any
+    steps: Any
+    samples: Any
+    step_size: Any
+    objective: Any
+    target: Any
+    even: Any
+    as_published: Any
+    seed: Any
+
+    def settings(self, epsilon: int) -> Settings:
+        """epsilon is for where no number was given. Raises SettingsError."""
+        return Settings(
+            epsilon=whole(self.epsilon) or epsilon,
+            steps=whole(self.steps),
+            samples=whole(self.samples),
+            step_size=self.step_size or None,
+            objective=str(self.objective),
+            even=bool(self.even),
+            as_published=bool(self.as_published),
+            seed=whole(self.seed),
+        )
+
+
+def passes(steps: float, samples: float, objective: str) -> dict[str, float]:
+    """A picture goes through the denoiser and back once a sample, and through the encoder once a step."""
+    return {f"attack {objective}": steps * (ENCODING + (0 if objective == "textural" else samples))}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A protected file, the settings as used, and how far it is from the original."""
+
+    protected: str
+    settings: Settings
+    comparison: Comparison
+    visibility: float
+
+    def report(self, seconds: float) -> dict[str, Any]:
+        """As the command line's --report."""
+        used = {**asdict(self.settings), "step_size": self.settings.stride, "seconds": round(seconds, 2)}
+        measured = {**asdict(self.comparison), "visibility": round(self.visibility, 2)}
+        return {"model": model().title, **model().machine, **used, **measured}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where an attack stands: steps done, perhaps a preview, and in the end the result."""
+
+    done: int
+    preview: str | None = None
+    result: Result | None = None
+
+
+def attack(order: Order, brush: Any, folder: Path, run: Run) -> Iterator[Moment]:
+    """Previews about every second, and the result, also of a run that was stopped. Raises AdvDMError.
+
+    Only files and small values go in and out.
+    """
+    painting = read_painting(order.painting)
+    mask = clean_parts(painting.size, order.mask, brush)
+    target = read_painting(order.target) if order.target else None
+    settings = order.settings(0 if order.epsilon else chosen(painting, order, mask))
+    due = 0.0
+    for step in protection_steps(painting, model(), settings, target, mask):
+        if run.stopped:
+            break
+        if (now := time.monotonic()) >= due:
+            preview = folder / f"preview{step.number}.png"
+            yield Moment(step.number, str(write_preview(step.protected().levels, painting, preview, PREVIEW_SIDE)))
+            due = now + max(1, 6 * (time.monotonic() - now))  # watching must not become most of the work
+    yield Moment(step.number)
+    path = step.protected().save(folder / f"{painting.name}_protected.png")
+    saved, used = read_painting(path), replace(settings, steps=step.number)
+    result = Result(str(path), used, compare(painting, saved), visibility(painting.levels, saved.levels))
+    yield Moment(step.number, result=result)
+
+
+def chosen(painting: Painting, order: Order, mask: Levels | None) -> int:
+    """The epsilon at which the change is as visible in this painting as the strength says."""
+    share = shares(painting, order.settings(64), mask)
+    return epsilon_for(painting.levels, share, STRENGTHS[order.strength or BALANCED])

@@ -1,0 +1,267 @@
+"""One run of the page: its folder, its Stop, its time, its errors in words; Protect and Mimicry share it.
+
+All files of the app lie in one folder of its own, which a thread empties of what is old, and which goes with the app.
+"""
+
+import atexit
+import ctypes
+import html
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gradio as gr
+import numpy as np
+import spaces
+from gradio.utils import get_upload_folder
+
+from advdm import AdvDMError, LatentDiffusion, Painting, Settings, load_model, protection_steps
+from advdm.files import make_folder, reason
+
+KEPT, CHECKED = 50 * 60, 5 * 60
+"""Seconds that a file is kept after its last use, and between two looks: gone within the hour."""
+LANE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal"}
+"""Of the events that work with the model, one at a time."""
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Of the page's small events."""
+ON_ZERO = os.getenv("SPACES_ZERO_GPU", "").lower() in ("1", "true")
+ANONYMOUS_SECONDS = 80
+"""The longest call that ZeroGPU admits for a visitor without an account."""
+ZERO_PASS = 0.08
+"""Seconds of a pass of Stable Diffusion there: a generous guess, for the app itself may not compute before a run."""
+
+Moment = TypeVar("Moment")
+BUSY: dict["Run", set[Path]] = {}
+"""What the runs in progress need; it is never old."""
+
+
+@cache
+def model() -> LatentDiffusion:
+    """The app's model; app.py loads it before it serves. Raises ModelError."""
+    return load_model()
+
+
+def make_home() -> Path:
+    """A new folder within Gradio's own, from now on for all uploads and results; it goes with the app."""
+    parent = Path(get_upload_folder()).resolve()
+    make_folder(parent)
+    home = Path(tempfile.mkdtemp(prefix="advdm-", dir=parent))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(home)
+    return home
+
+
+def part_of_the_page(folder: Path) -> list[str]:
+    """Copies of the files in `folder` that stay as long as the app."""
+    there = Path(get_upload_folder()) / "page"
+    shutil.copytree(folder, there, dirs_exist_ok=True)
+    return [str(path) for path in sorted(there.iterdir())]
+
+
+def clean(home: Path, before: float) -> None:
+    """Delete what nobody has touched since `before`, in seconds, except what the page or a run in progress needs."""
+    needed = {home / "page"}.union(*list(BUSY.values()))
+    for path in sorted(home.rglob("*"), reverse=True):  # what lies in a folder comes before it
+        with suppress(OSError):  # a folder that is not empty, or a file that has gone meanwhile
+            if path.stat().st_mtime < before and needed.isdisjoint((path, *path.parents)):
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
+def keep_cleaning(home: Path) -> None:
+    """From now on delete what is old."""
+
+    def work() -> None:
+        while True:
+            time.sleep(CHECKED)
+            with suppress(OSError):
+                clean(home, time.time() - KEPT)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run has a folder. Stop is a file in it, because on ZeroGPU another process does the work."""
+
+    folder: Path
+
+    @classmethod
+    def new(cls) -> "Run":
+        return cls(Path(get_upload_folder()) / f"run-{secrets.token_hex(8)}")
+
+    @property
+    def stopped(self) -> bool:
+        return (self.folder / "stop").exists()
+
+    def stop(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "stop").touch()
+
+    def keep_only(self, *paths: str | None) -> None:
+        """Delete what else lies in the folder."""
+        for file in self.folder.iterdir() if self.folder.exists() else ():
+            if str(file) not in paths:
+                file.unlink()
+
+    @contextmanager
+    def working(self, *inputs: str | None) -> Iterator[None]:
+        """Within the block neither the folder nor the inputs grow old. A run that fails leaves no folder behind."""
+        BUSY[self] = {self.folder, *(Path(path) for path in inputs if path)}
+        try:
+            with said():
+                self.folder.mkdir(exist_ok=True)
+                yield
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        finally:
+            del BUSY[self]
+            give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system: glibc would keep some 45 MB more after each round of twenty visitors."""
+    with suppress(OSError, AttributeError):  # another system, another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Whatever the library refuses becomes its sentence on the page, and so does a disk that is full."""
+    try:
+        yield
+    except AdvDMError as error:
+        raise gr.Error(str(error), title="Not possible", print_exception=False) from error
+    except OSError as error:
+        sentence = f"The pictures cannot be written on this machine: {reason(error)}."
+        raise gr.Error(sentence, title="Not possible", print_exception=False) from error
+
+
+@spaces.GPU(duration=lambda seconds, *_: seconds)
+def on_gpu(seconds: int, work: Callable[..., Iterator[Moment]], *given: Any) -> Generator[Moment, None, None]:
+    """What `work` yields. On ZeroGPU it runs in another process, for at most so many seconds of the visitor's day."""
+    with said():
+        yield from work(*given)
+
+
+PACES: dict[str, float] = {}
+"""Seconds of one pass, by kind of work, as the last run took them; "pass" is for all kinds that were not seen yet."""
+REST = 3.0
+"""Seconds to read, judge and write."""
+
+
+def gauge() -> None:
+    """Measure a pass: a picture forward and back through the denoiser, a third of an attack's step of one sample."""
+    if ON_ZERO:
+        PACES["pass"] = ZERO_PASS
+        return
+    levels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    moments = [time.monotonic() for _ in protection_steps(Painting(levels), model(), Settings(steps=3))]
+    PACES["pass"] = (moments[-1] - moments[0]) / (len(moments) - 1) / 3
+
+
+def seconds_of(work: Mapping[str, float]) -> float | None:
+    """How long so many passes of each kind take, as far as is known."""
+    paces = [PACES.get(kind, PACES.get("pass")) for kind in work]
+    return REST + sum(pace * passes for pace, passes in zip(paces, work.values(), strict=True)) if all(paces) else None
+
+
+def gpu_seconds(work: Mapping[str, float]) -> int:
+    """What a run asks of ZeroGPU."""
+    return round(REST + 1.5 * (seconds_of(work) or 0))
+
+
+def time_of(work: Mapping[str, float]) -> str:
+    """The same for people: ", about 40 s", or nothing where it is not known; with what ZeroGPU would refuse."""
+    seconds = seconds_of(work)
+    account = ON_ZERO and gpu_seconds(work) > ANONYMOUS_SECONDS
+    return (f", {in_words(seconds)}" if seconds else "") + ("; sign in to Hugging Face first" if account else "")
+
+
+class Clock:
+    """Times one kind of work: `tick` after each bit of it."""
+
+    def __init__(self, kind: str, passes: float) -> None:
+        self.kind, self.passes = kind, passes
+        self.begin: tuple[float, float] | None = None
+
+    def tick(self, share: float) -> str:
+        """What is left where `share` is done, in words. What it took to begin does not count."""
+        now = time.monotonic()
+        self.begin = self.begin or (now, share)
+        since, done = self.begin
+        if share > done:
+            PACES[self.kind] = (now - since) / (share - done) / self.passes
+        pace = PACES.get(self.kind, PACES.get("pass"))
+        return f", {in_words(pace * self.passes * (1 - share))} left" if pace and share < 1 else ""
+
+
+def in_words(seconds: float) -> str:
+    return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} min"
+
+
+def number_of(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def whole(number: float | None) -> Any:
+    """8.0 as 8 and an empty box as 0; what is not whole stays, for the settings to refuse."""
+    number = number or 0
+    return int(number) if float(number).is_integer() else number
+
+
+def say(text: str, share: float | None = None) -> dict[str, str]:
+    """What `status_line` shows: a sentence, and a bar while something is under way."""
+    bar = "" if share is None else f"<progress value='{share:.3f}' aria-label='Done so far'></progress>"
+    return {"text": html.escape(text), "bar": bar}
+
+
+def status_line(text: str) -> gr.HTML:
+    """The line that tells how a run stands."""
+    template = "<p role='status' aria-label='Status'>${value.text}</p>${value.bar}"
+    return gr.HTML(say(text), html_template=template, elem_classes="status", min_height=32)
+
+
+def wire(
+    stop: gr.Button,
+    status: gr.HTML,
+    outputs: Sequence[Any],
+    *starts: tuple[gr.Button, Callable[..., Any], Sequence[Any]],
+) -> list[Any]:
+    """Start and Stop, alike on both tabs: of each start the button, show(run, *inputs), which yields what the outputs
+    show, and the inputs. Returns the last event of each."""
+    run, ends = gr.State(), []
+    focus = "document.getElementById('{}').focus()"
+    # Whoever works by keyboard goes on from where he was: a button that is switched off loses the focus.
+    lost = f"[document.body, document.getElementById('{stop.elem_id}')].includes(document.activeElement)"
+    for start, show, inputs in starts:
+        begun = start.click(begin, None, [run, status, start, stop], **QUIET)
+        begun.then(None, js=f"() => {focus.format(stop.elem_id)}")
+        shown = begun.then(show, [run, *inputs], outputs, show_progress_on=status, api_visibility="private", **LANE)
+        shown.failure(lambda: say("Nothing was done."), None, status, **QUIET)
+        end = shown.then(lambda: [gr.update(interactive=on) for on in (True, False)], None, [start, stop], **QUIET)
+        end.then(None, js=f"() => {{ if ({lost}) {focus.format(start.elem_id)} }}")
+        ends.append(end)
+    stop.click(press_stop, run, [status, stop], **QUIET)
+    return ends
+
+
+def begin() -> tuple[Run, Any, Any, Any]:
+    return Run.new(), say("Waiting for a free place."), gr.update(interactive=False), gr.update(interactive=True)
+
+
+def press_stop(run: Run | None) -> tuple[Any, Any]:
+    """A run that is at work says itself that it stops, lest this came after its last word."""
+    line = gr.skip() if run is None or run in BUSY else say("Stopped: it will not begin.")
+    if run:
+        run.stop()
+    return line, gr.update(interactive=False)
