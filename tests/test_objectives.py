@@ -122,17 +122,9 @@ def test_on_the_trained_model_each_moves_the_right_way(objective):
     model, painting = load_model("atelier", "cpu"), read_painting(EXAMPLES / "harvest.webp")
     painting = Painting(painting.levels[:256, :256])
     copy = Painting(protect(painting, model, steps=8, step_size=2, objective=objective, even=True).levels)
-    whole = View(0, 0, 256, 256, (model.size, model.size))
-    draws = draw(
-        model, (16, 4, 16, 16), torch.Generator().manual_seed(99), target_latents(pattern(256, 256), model)(whole)
-    )
-    before, after = (
-        OBJECTIVES[objective](
-            model,
-            model.encode(whole.see(one.levels)).mean.detach().expand(16, -1, -1, -1),
-            draws,
-            model.embed("a painting"),
-        )[0].mean()
-        for one in (painting, copy)
-    )
+    whole, condition = View(0, 0, 256, 256, (model.size, model.size)), model.embed("a painting")
+    latents = [model.encode(whole.see(one.levels)).mean.detach().expand(16, -1, -1, -1) for one in (painting, copy)]
+    target = target_latents(pattern(256, 256), model)(whole)
+    draws = draw(model, tuple(latents[0].shape), torch.Generator().manual_seed(99), target)
+    before, after = (OBJECTIVES[objective](model, one, draws, condition)[0].mean() for one in latents)
     assert after > before
