@@ -224,7 +224,7 @@ def cases(model: str, size: int, repeats: int, device: str = "cpu") -> list[Case
 
 
 def table(measured: list[Measured]) -> str:
-    head = "| model | sees, px | objective | samples | ms a step | peak, MB | above the model, MB | of the matrix product |"
+    head = "| model | sees, px | objective | samples | ms a step | peak, MB | above the model | of the matrix product |"
     rows = [
         f"| {m.case.model} | {m.case.size} | {m.case.objective} | {m.case.samples} | {m.milliseconds:.0f} "
         f"| {m.megabytes:.0f} | {m.above:.0f} | {m.share:.0%} |"
@@ -247,8 +247,8 @@ def summary(measured: list[Measured]) -> str:
         if theirs.case.objective == BASELINE and mine:
             lines += [
                 "",
-                f"`advdm` with {mine.case.samples} samples takes 1 / {theirs.milliseconds / mine.milliseconds:.2f} of the "
-                f"time of a step as published, and {mine.megabytes / theirs.megabytes:.0%} of its peak of memory.",
+                f"`advdm` with {mine.case.samples} samples is {theirs.milliseconds / mine.milliseconds:.2f} times as "
+                f"fast as a step as published, with {mine.megabytes / theirs.megabytes:.0%} of its peak of memory.",
             ]
     return "\n".join(lines)
 

@@ -83,7 +83,7 @@ def autoencoder(size: int, scale: float) -> AutoencoderKL:
 
 @torch.no_grad()
 def filled(module: Any, device: str, dtype: torch.dtype) -> Any:
-    """The module with random weights of such sizes that numbers stay as large as they come; quicker than torch's own."""
+    """The module with random weights that keep numbers as large as they come; quicker than by torch's own."""
     module = module.to(dtype).to_empty(device=device)
     generator = None if device == "meta" else torch.Generator(device).manual_seed(0)
     for layer in module.modules():

@@ -1,4 +1,4 @@
-"""What the tiny model cannot show: the full Stable Diffusion 1.5 architecture, and a painting of 12 million pixels.
+"""What the tiny model cannot show: whole architectures, and a painting of 12 million pixels.
 
 Slow, and so run by name: pytest -m slow.
 """
@@ -8,19 +8,25 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from advdm.models.latent_diffusion import LatentDiffusion
+from advdm.models import SDXL, StableDiffusion
 from advdm.paintings import Painting
 from advdm.protection import Settings, protection_steps
-from tests.full_size import stable_diffusion_15
+from tests.full_size import sdxl, stable_diffusion_15
 
 pytestmark = pytest.mark.slow
 
 
-def test_one_step_on_the_stable_diffusion_15_architecture():
-    model = LatentDiffusion(stable_diffusion_15(256), "sd15 with random weights")
-    assert sum(weight.numel() for weight in model.unet.parameters()) > 850e6
+@pytest.mark.parametrize(
+    ("family", "build", "millions"), [(StableDiffusion, stable_diffusion_15, 859.5), (SDXL, sdxl, 2567.5)]
+)
+def test_one_step_on_the_whole_architecture(family, build, millions):
+    if millions > 2000 and psutil.virtual_memory().available < 20e9:
+        pytest.skip("needs 20 GB of memory")
+    model = family(build(256), "random weights")
+    assert sum(weight.numel() for weight in model.unet.parameters()) == pytest.approx(millions * 1e6, rel=1e-4)
     assert (model.size, model.factor) == (256, 8)
     levels = np.random.default_rng(0).integers(0, 256, (300, 260, 3), dtype=np.uint8)
     (step,) = protection_steps(Painting(levels), model, Settings(steps=1, samples=2, step_size=8))
@@ -34,11 +40,11 @@ LARGE = """
 import resource, sys
 import numpy as np
 from advdm import Settings, compare, protection_steps
-from advdm.models.latent_diffusion import LatentDiffusion
+from advdm.models import StableDiffusion
 from advdm.paintings import Painting
 from tests.tiny import tiny_pipeline
 
-model = LatentDiffusion(tiny_pipeline(), "tiny")
+model = StableDiffusion(tiny_pipeline(), "tiny")
 small = Painting(np.full((100, 100, 3), 128, np.uint8))
 *_, last = protection_steps(small, model, Settings(steps=2))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -47,7 +47,7 @@ def tiny_sdxl(prediction_type: str = "epsilon") -> StableDiffusionXLPipeline:
         text_encoder=CLIPTextModel(text_config(tokenizer)),
         text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer, 24)),
         tokenizer=tokenizer,
-        tokenizer_2=tiny_tokenizer(pad_token="a"),
+        tokenizer_2=tiny_tokenizer(pad_token="*"),
         unet=UNet2DConditionModel(
             cross_attention_dim=16 + 24,
             addition_embed_type="text_time",
@@ -138,7 +138,8 @@ def unet_name(name: str) -> str:
     down = {(0, "resnets"): "1.0", (0, "attentions"): "1.1", (0, "downsamplers"): "2", (1, "resnets"): "3.0"}
     if found := re.match(r"down_blocks\.(\d)\.(\w+)\.0\.(.*)", name):
         level, layer, rest = found.groups()
-        name = f"input_blocks.{down[int(level), layer]}.{rest.replace('conv', '0.op') if layer == 'downsamplers' else rest}"
+        rest = rest.replace("conv", "0.op") if layer == "downsamplers" else rest
+        name = f"input_blocks.{down[int(level), layer]}.{rest}"
     if found := re.match(r"up_blocks\.(\d)\.(\w+)\.(\d)\.(.*)", name):
         level, layer, number, rest = found.groups()
         inside = {"resnets": "0", "attentions": "1", "upsamplers": "1"}[layer]

@@ -134,11 +134,10 @@ def configuration(path: Path, kind: Kind, fetch: bool) -> Path:
 
 def read(path: Path, frame: Skeleton, dtype: torch.dtype) -> Any:
     """The whole pipeline."""
-    given = {name: frame.parts[name] for name in frame.parts if name.startswith(("tokenizer", "scheduler"))}
-    unused = {} if "text_encoder_2" in frame.parts else {"safety_checker": None, "feature_extractor": None}
+    given = {name: part for name, part in frame.parts.items() if not isinstance(part, torch.nn.Module)}
     try:
         loaded = frame.family.painter.from_single_file(
-            path, config=str(frame.folder), dtype=dtype, local_files_only=True, **given, **unused
+            path, config=str(frame.folder), dtype=dtype, local_files_only=True, **given
         )
     except Exception as error:
         raise ModelError("it cannot be read.") from error

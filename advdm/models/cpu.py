@@ -6,6 +6,7 @@ the inner levels, 59 MB, leaves the processor's cache on the way.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,5 +30,5 @@ def convolve_in_parts(convolution: nn.Conv2d, pictures: Tensor) -> Tensor:
     count = max(1, PART // kernel[0].numel())
     kernels = kernel.split(count)
     biases = [None] * len(kernels) if bias is None else bias.split(count)
-    form = convolution.stride, convolution.padding, convolution.dilation
+    form: Any = convolution.stride, convolution.padding, convolution.dilation
     return torch.cat([F.conv2d(pictures, *part, *form) for part in zip(kernels, biases, strict=True)], 1)

@@ -4,14 +4,17 @@ Every function raises ModelError with half a sentence, "its ...", to which `abou
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
 import torch
+from diffusers import DDPMScheduler
 
 from advdm.errors import ModelError, SettingsError
+from advdm.files import reason
 
 PREDICTIONS = ("epsilon", "v_prediction")
 ATTACKABLE = "what can be attacked is Stable Diffusion 1.x, 2.x and SDXL"
@@ -25,6 +28,8 @@ def about(name: str) -> Iterator[None]:
     except ModelError as error:
         shown = "".join(letter for letter in name if letter.isprintable())
         raise ModelError(f"The model '{shown}' cannot be used: {error}") from error
+    except OSError as error:
+        raise ModelError(f"The model '{shown}' cannot be used: its files cannot be read, {reason(error)}.") from error
 
 
 def check_parts(pipeline: Any, added: str | None) -> None:
@@ -52,6 +57,8 @@ def check_parts(pipeline: Any, added: str | None) -> None:
             raise ModelError(f"its unet also goes by {condition}; only models that go by text alone can be attacked.")
     if getattr(vae, "latents_mean", None) or getattr(vae, "shift_factor", None):
         raise ModelError(f"its vae shifts its latents, which Stable Diffusion's do not; {ATTACKABLE}.")
+    if not isinstance(vae.scaling_factor, float | int) or not 0 < vae.scaling_factor < math.inf:
+        raise ModelError("its vae has no scaling factor.")
     check_scheduler(scheduler)
     for tokenizer, encoder in (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")):
         if getattr(pipeline, encoder, None) is not None:
@@ -69,6 +76,13 @@ def check_scheduler(scheduler: Any) -> None:
     if config.prediction_type not in PREDICTIONS or config.get("use_flow_sigmas"):
         predicted = "flow" if config.get("use_flow_sigmas") else config.prediction_type
         raise ModelError(f"it predicts '{predicted}' (scheduler); only epsilon and v_prediction can be attacked.")
+    try:
+        kept = DDPMScheduler.from_config(config).alphas_cumprod
+        known = len(kept) == config.num_train_timesteps > 0 and bool(((kept >= 0) & (kept <= 1)).all())
+    except Exception:  # NotImplementedError for a schedule, anything for numbers that make none
+        known = False
+    if not known:
+        raise ModelError(f"its scheduler {kind} names a schedule of noise that cannot be used.")
 
 
 def check_tokenizer(name: str, tokenizer: Any, part: str, encoder: Any) -> None:

@@ -63,13 +63,10 @@ def skeleton(folder: Path) -> Skeleton:
         parts[tokenizer] = read_tokenizer(folder, tokenizer, index)
     parts |= {part: empty(folder, part, index) for part in ("unet", "vae")}
     if model is SDXL:
-        options = {
-            "force_zeros_for_empty_prompt": index.get("force_zeros_for_empty_prompt", True),
-            "add_watermarker": False,
-        }
+        options = {"force_zeros_for_empty_prompt": index.get("force_zeros_for_empty_prompt", True)}
     else:
-        options = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    return Skeleton(model, folder, parts, options)
+        parts, options = parts | {"safety_checker": None, "feature_extractor": None}, {}
+    return Skeleton(model, folder, parts, model.options | options)
 
 
 def named(index: dict[str, Any], part: str) -> str:
@@ -110,7 +107,10 @@ def read_tokenizer(folder: Path, part: str, index: dict[str, Any]) -> Any:
     if not any(vocabulary <= names for vocabulary in VOCABULARIES):
         raise ModelError(f"its {part} has no vocabulary (tokenizer.json, or vocab.json and merges.txt).")
     for name in names:
-        weights.check_pointer((folder / part / name).read_bytes()[:64], f"{part}/{name}")
+        data = (folder / part / name).read_bytes()
+        weights.check_pointer(data, f"{part}/{name}")
+        if not data:
+            raise ModelError(f"{part}/{name} is empty.")
     try:
         return getattr(transformers, kind).from_pretrained(folder / part)
     except Exception as error:
@@ -129,7 +129,7 @@ def read_scheduler(folder: Path, index: dict[str, Any]) -> Any:
 def variant(folder: Path, part: str) -> str | None:
     """The variant of a part's weights to be read."""
     names = [path.name for path in (folder / part).glob("*")]
-    found = weights.variants(names)
+    found = weights.variants(part, names)
     if found:
         return found[0]
     if any(name.endswith((".bin", ".ckpt", ".pt", ".pth")) for name in names):
@@ -169,5 +169,5 @@ def read_part(frame: Skeleton, part: str, dtype: torch.dtype) -> Any:
         raise ModelError(f"its {part} cannot be read.") from error
     # transformers fills what it misses at random, and says so here alone.
     if missing := [*report["missing_keys"], *report["mismatched_keys"]]:
-        raise ModelError(f"its {part} lacks {len(missing)} of its weights, for example {min(map(str, missing))}.")
+        raise ModelError(f"its {part} lacks weights ({len(missing)}, for example {min(map(str, missing))}).")
     return module

@@ -36,5 +36,6 @@ def needed(names: Collection[str], with_weights: bool = True) -> list[str]:
     chosen = ["model_index.json", *(str(path) for path in inside if path.suffix in (".json", ".txt"))]
     for part in PARTS if with_weights else ():
         files = [path.name for path in inside if path.parent.name == part]
-        chosen += [f"{part}/{name}" for one in weights.variants(files)[:1] for name in weights.files_of(files, one)]
+        for variant in weights.variants(part, files)[:1]:
+            chosen += [f"{part}/{name}" for name in weights.files_of(part, files, variant)]
     return chosen

@@ -46,7 +46,8 @@ class LatentDiffusion(ABC):
     """What the denoiser adds to the timestep's embedding."""
     painter: ClassVar[Any]
     repainter: ClassVar[Any]
-    """The pipelines that paint from text, and from text and a picture."""
+    options: ClassVar[dict[str, Any]]
+    """The pipelines that paint from text, and from text and a picture, and what both are built with beside parts."""
 
     def __init__(self, pipeline: Any, name: str, device: str = "cpu") -> None:
         self.pipeline = pipeline
@@ -90,11 +91,11 @@ class LatentDiffusion(ABC):
 
     def _side(self) -> int:
         """Side of the latents that the model was trained on; of a pair, that of the square of as many numbers."""
-        side = self.unet.config.sample_size or self.vae.config.sample_size // self.factor
-        if isinstance(side, int):
-            return side
-        coarsest = 2 ** (len(self.unet.config.block_out_channels) - 1)
-        return max(1, round((side[0] * side[1]) ** 0.5 / coarsest)) * coarsest
+        told = self.unet.config.sample_size
+        scale = 1 if told else self.factor  # where it does not tell, the autoencoder does, in pixels
+        sides = np.broadcast_to(told or self.vae.config.sample_size, 2) / scale
+        coarsest = 1 if sides[0] == sides[1] else 2 ** (len(self.unet.config.block_out_channels) - 1)
+        return int(max(1, round(sides.prod() ** 0.5 / coarsest)) * coarsest)
 
     def see(self, levels: np.ndarray) -> Tensor:
         """All of 8-bit levels (H, W, 3) in the size that the model looks at: (1, 3, h, w) pixels in [0, 1]."""
@@ -193,8 +194,8 @@ class LatentDiffusion(ABC):
         guidance: float = 3.0,
     ) -> Tensor:
         """Image to image (SDEdit, Meng et al. 2022): noise (N, 3, H, W) pixels to `strength` in (0, 1], and denoise."""
-        # Without its dtype the new pipeline would turn the weights, which the two share, into float32.
-        pipeline = self.repainter.from_pipe(self.pipeline, dtype=self.dtype)
+        # Not from_pipe, which casts the weights that the two share.
+        pipeline = self.repainter(**self.pipeline.components, **self.options)
         pipeline.set_progress_bar_config(disable=True)
         options = {"strength": strength, "num_inference_steps": steps, "guidance_scale": guidance}
         return self._paint(pipeline, condition, seeds, options, pixels.expand(len(seeds), -1, -1, -1))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils._validators import validate_repo_id
 from torch import Tensor
 
 from advdm.errors import ModelError
@@ -77,7 +77,10 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
 
 
 def state(name: str) -> str:
-    """ "here", "not here", or what is wrong with the model, as loading it would say; reads no weights, asks no network."""
+    """ "here", "not here", or what is wrong with the model, in the words of `load_model`.
+
+    Reads of weights the headers alone, and asks no network.
+    """
     try:
         with quiet(), fit.about(name):
             return "here" if find(name) else "not here"
@@ -113,16 +116,19 @@ def find(name: str, fetch: bool = False) -> Found | None:
         return checked(folder(path))
     check_hub_id(source)
     cached = hub.cached(source)
-    if not fetch:
-        return checked(folder(cached)) if cached else None
     try:
-        return checked(folder(cached or hub.fetch(source)))
+        return checked(folder(cached)) if cached else fetched(source, fetch)
     except ModelError:
         # In the cache some of its files may lack, where another program needed only the rest.
-        fetched = hub.fetch(source) if cached else None
-        if fetched is None:
-            raise
-        return checked(folder(fetched))
+        if cached and (whole := fetched(source, fetch)):
+            return whole
+        raise
+
+
+def fetched(source: str, fetch: bool) -> Found | None:
+    """The model as the hub has it; None where nobody wants that or no hub is in reach."""
+    path = hub.fetch(source) if fetch else None
+    return checked(folder(path)) if path else None
 
 
 def check_hub_id(source: str) -> None:
@@ -166,10 +172,12 @@ def what_else(path: Path) -> str:
 
 def checked(found: Found) -> Found:
     """The same, if its parts fit each other: one tiny step on no numbers, which shapes alone decide."""
-    pipeline = found.frame.pipeline()
-    fit.check_parts(pipeline, found.frame.family.added)
     try:
-        try_out(found.frame.family(pipeline, "", "meta"))
+        pipeline = found.frame.pipeline()
+        fit.check_parts(pipeline, found.frame.family.added)
+        model = found.frame.family(pipeline, "", "meta")
+        with torch.no_grad():
+            tiny_step(model, grey(model))
     except ModelError:
         raise
     except Exception as error:  # each layer has an error of its own for what does not fit
@@ -178,16 +186,26 @@ def checked(found: Found) -> Found:
 
 
 def try_out(model: LatentDiffusion) -> Tensor:
-    """One tiny step through all parts, and back: numbers that are finite if its weights are.
+    """One tiny step through all parts and back: numbers that are finite if its weights are.
 
     The gradient of a grey picture's noise error with respect to it, and its reconstruction.
     """
-    side = model.factor * 2 ** (len(model.unet.config.block_out_channels) - 1)
+    pixels = grey(model).requires_grad_()
     with torch.enable_grad():
-        pixels = torch.full((1, 3, side, side), 0.5, device=model.device, requires_grad=True)
-        latents = model.encode(pixels).mean
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
-        timesteps = torch.tensor([model.timesteps // 2], device=model.device)
-        error = model.noise_error(latents, timesteps, noise, model.embed("a painting"))
+        error, decoded = tiny_step(model, pixels)
         (gradient,) = torch.autograd.grad(error.sum(), pixels)
-    return torch.cat([gradient, model.decode(latents)])
+    return torch.cat([gradient, decoded])
+
+
+def grey(model: LatentDiffusion) -> Tensor:
+    """A grey picture as small as the denoiser's levels allow: (1, 3, side, side)."""
+    side = model.factor * 2 ** (len(model.unet.config.block_out_channels) - 1)
+    return torch.full((1, 3, side, side), 0.5, device=model.device)
+
+
+def tiny_step(model: LatentDiffusion, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """The noise error of a picture (1,), and its reconstruction."""
+    latents = model.encode(pixels).mean
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
+    timesteps = torch.tensor([model.timesteps // 2], device=model.device)
+    return model.noise_error(latents, timesteps, noise, model.embed("a painting")), model.decode(latents)

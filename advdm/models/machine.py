@@ -65,4 +65,4 @@ def fit_memory(unet: Any, vae: Any, modules: Iterable[Any], size: int, device: t
         unet.enable_gradient_checkpointing()
         vae.enable_gradient_checkpointing()
     most = AT_ONCE if device.type == "cuda" else AT_ONCE_ON_CPU
-    return max(1, min(most // maps, int(room // sample)))
+    return int(max(1, min(most // maps, room // sample)))

@@ -6,7 +6,7 @@ time ids = height, width, 0, 0, height, width: the picture's own size, uncropped
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
@@ -22,6 +22,7 @@ class SDXL(LatentDiffusion):
     added = "text_time"
     painter = StableDiffusionXLPipeline
     repainter = StableDiffusionXLImg2ImgPipeline
+    options: ClassVar = {"add_watermarker": False}
     word_keys = ("clip_l", "clip_g")
     """The encoders' names in files of learned words."""
 

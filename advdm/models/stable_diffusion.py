@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x: one text encoder, whose last hidden states are all that the denoiser is told."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor
@@ -15,6 +15,7 @@ class StableDiffusion(LatentDiffusion):
     encoders = (("tokenizer", "text_encoder"),)
     painter = StableDiffusionPipeline
     repainter = StableDiffusionImg2ImgPipeline
+    options: ClassVar = {"requires_safety_checker": False}
 
     def _told(self, outputs: Sequence[Any]) -> Condition:
         (output,) = outputs

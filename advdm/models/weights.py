@@ -16,10 +16,9 @@ from torch import Tensor
 from advdm.errors import ModelError
 
 POINTER = b"version https://git-lfs"
-STEM = r"(?:diffusion_pytorch_model|model)"
-WHOLE = re.compile(rf"{STEM}(?:\.([\w-]+?))?(?<!-of-\d{{5}})\.safetensors")
-INDEX = re.compile(rf"{STEM}\.safetensors\.index(?:\.([\w-]+))?\.json")
-SHARD = re.compile(rf"{STEM}(?:\.([\w-]+?))?-\d{{5}}-of-\d{{5}}(?:\.([\w-]+))?\.safetensors")
+WHOLE = re.compile(r"\w+?(?:\.([\w-]+?))?(?<!-of-\d{5})\.safetensors")
+INDEX = re.compile(r"\w+?\.safetensors\.index(?:\.([\w-]+))?\.json")
+SHARD = re.compile(r"\w+?(?:\.([\w-]+?))?-\d{5}-of-\d{5}(?:\.([\w-]+))?\.safetensors")
 """Names of files with all weights, with the index of shards, and with one shard; the groups are the variant."""
 HARMLESS = re.compile(r"(embeddings\.position_ids|logit_scale|text_projection\.weight|vision_model\..*|visual_proj.*)$")
 """What old files of text encoders hold beside the weights of theirs."""
@@ -34,8 +33,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ModelError(f"{shown} is missing.") from error
     check_pointer(data, shown)
     try:
-        found = json.loads(data)
-    except ValueError as error:
+        found = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{shown} is damaged.") from error
     if not isinstance(found, dict):
         raise ModelError(f"{shown} is damaged.")
@@ -47,16 +46,22 @@ def check_pointer(data: bytes, shown: str) -> None:
         raise ModelError(f"{shown} is a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'.")
 
 
-def variants(names: Collection[str]) -> list[str | None]:
+def stem(part: str) -> str:
+    """How the names of a part's weight files begin: transformers and diffusers have one each."""
+    return "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
+
+
+def variants(part: str, names: Collection[str]) -> list[str | None]:
     """The variants of its weights that a part's file names hold, the usual one first, then fp16."""
-    matches = [match for name in names for match in (INDEX.fullmatch(name), WHOLE.fullmatch(name)) if match]
+    own = [name for name in names if re.match(rf"{stem(part)}\b", name)]
+    matches = [match for name in own for match in (INDEX.fullmatch(name), WHOLE.fullmatch(name)) if match]
     return sorted({match[1] for match in matches}, key=lambda one: (one is not None, one != "fp16", one or ""))
 
 
-def files_of(names: Collection[str], variant: str | None) -> list[str]:
+def files_of(part: str, names: Collection[str], variant: str | None) -> list[str]:
     """Of a part's file names those that belong to a variant of its weights."""
     found = []
-    for name in names:
+    for name in (name for name in names if re.match(rf"{stem(part)}\b", name)):
         match = INDEX.fullmatch(name) or WHOLE.fullmatch(name) or SHARD.fullmatch(name)
         if match and variant in ([*filter(None, match.groups())] or [None]):
             found.append(name)
@@ -65,9 +70,9 @@ def files_of(names: Collection[str], variant: str | None) -> list[str]:
 
 def weight_files(folder: Path, variant: str | None) -> list[Path]:
     """The files in a part's folder that hold a variant of its weights: one, or the shards in the index."""
-    names = files_of([path.name for path in folder.iterdir()], variant)
+    names = files_of(folder.name, [path.name for path in folder.iterdir()], variant)
     # Where there are both, transformers reads the one file, and diffusers the shards.
-    forms = (WHOLE, INDEX) if any(name.startswith("model") for name in names) else (INDEX, WHOLE)
+    forms = (WHOLE, INDEX) if stem(folder.name) == "model" else (INDEX, WHOLE)
     chosen = next(name for form in forms for name in names if form.fullmatch(name))
     if WHOLE.fullmatch(chosen):
         return [folder / chosen]
@@ -108,9 +113,9 @@ def check_weights(part: str, module: Any, found: Mapping[str, Tensor]) -> None:
         found = {name: weight for name, weight in found.items() if name in wanted or not HARMLESS.match(name)}
     misshapen = [name for name in wanted.keys() & found.keys() if wanted[name].shape != found[name].shape]
     for names, what in (
-        (wanted.keys() - found.keys(), "lacks {} of its weights"),
-        (found.keys() - wanted.keys(), "has {} weights that do not belong to it"),
-        (misshapen, "has {} weights of another shape than its config.json says"),
+        (wanted.keys() - found.keys(), "lacks weights"),
+        (found.keys() - wanted.keys(), "has weights that do not belong to it"),
+        (misshapen, "has weights of another shape than its config.json says"),
     ):
         if names:
-            raise ModelError(f"its {part} {what.format(len(names))}, for example {min(names)}.")
+            raise ModelError(f"its {part} {what} ({len(names)}, for example {min(names)}).")
