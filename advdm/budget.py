@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from skimage.filters import gaussian
+from torch import Tensor
 
-from advdm.visibility import COLOUR, OPPONENT, WHITE, P, bands, masking
+from advdm.visibility import COLOUR, OPPONENT, WHITE, P, bands, is_grey, masking
 
 Levels = npt.NDArray[np.uint8]
 
@@ -39,19 +40,19 @@ def budget(levels: Levels) -> npt.NDArray[np.float32]:
     picture = np.asarray(Image.fromarray(levels).reduce(2**halvings), np.float32)
     pixels = torch.from_numpy(picture / 255).permute(2, 0, 1)[None]
     exponent = -1 / (2 * P - 1)
-    share = gaussian(_seen(pixels, halvings).log().mul(exponent).numpy(), SMOOTH * max(picture.shape))
+    axes = torch.ones(3, 1) if is_grey(levels) else COLOUR
+    share = gaussian(_seen(pixels, halvings, axes).log().mul(exponent).numpy(), SMOOTH * max(picture.shape))
     share = np.exp(share - np.percentile(share, FULL)).clip(LEAST, 1)
     full = F.interpolate(torch.from_numpy(share)[None, None], size=(height, width), mode="bilinear")
     shares: npt.NDArray[np.float32] = full[0, 0].numpy()
     return shares
 
 
-def _seen(pixels: torch.Tensor, finest: int) -> torch.Tensor:
-    """V^2 (h, w) of (1, 3, h, w) pixels in [0, 1] whose finest octave is that of the screen halved so often."""
-    # One level of a mid grey's own contrast along each axis of COLOUR, as lightness, red-green and blue-yellow.
-    step = (OPPONENT @ COLOUR).abs().sum(1).view(3, 1, 1)
+def _seen(pixels: Tensor, halvings: int, axes: Tensor) -> Tensor:
+    """V^2 (h, w) of (1, 3, h, w) pixels in [0, 1], halved so often before, for one level along each of the axes."""
+    step = (OPPONENT @ axes).abs().sum(1).view(3, 1, 1)
     total = torch.zeros(pixels.shape[-2:])
-    for band in bands(pixels, finest):
+    for band in bands(pixels, halvings):
         linear = (band.light / (OPPONENT[0].sum() * WHITE)).clamp(max=1)
         slope = 2.4 / 1.055 * linear ** (1 - 1 / 2.4) * WHITE / 255  # of sRGB's curve, in cd/m^2 a level
         one = (step * slope / band.light * band.sensitivity) ** P / (1 + masking(band.response.abs()))

@@ -13,12 +13,13 @@ even, no momentum.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,10 +29,10 @@ from advdm.models import Condition, LatentDiffusion
 from advdm.models.precision import finite_gradient
 from advdm.objectives import OBJECTIVES, Draw, draw
 from advdm.paintings import Levels, Painting, write_painting
-from advdm.settings import TARGETED, Settings
+from advdm.settings import STRENGTHS, TARGETED, Settings
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
-from advdm.visibility import COLOUR
+from advdm.visibility import COLOUR, epsilon_for, is_grey
 
 PROMPT = "a painting"
 MOMENTUM = 0.9
@@ -103,11 +104,12 @@ def protection_steps(
     condition = model.embed(PROMPT)
     with model.enough_memory():
         levels = torch.from_numpy(painting.levels).permute(2, 0, 1)[None].to(model.device).contiguous()
-        # A grey painting has one plane, so its perturbation stays grey.
-        levels = levels[:, :1] if painting.grey else levels
+        # A grey painting gets one plane, so its perturbation stays grey, also where the file could hold colour.
+        grey = painting.grey or (not settings.evenly and is_grey(painting.levels))
+        levels = levels[:, :1] if grey else levels
         perturbation, trail = (torch.zeros(levels.shape, device=model.device) for _ in range(2))
         share = torch.from_numpy(shares(painting, settings, mask)).to(model.device)
-    axes = None if settings.evenly or painting.grey else COLOUR.to(model.device)
+    axes = None if settings.evenly or grey else COLOUR.to(model.device)
     height, width = painting.levels.shape[:2]
     for number in range(1, settings.steps + 1):
         if settings.as_published:
@@ -123,15 +125,24 @@ def protection_steps(
         yield Step(number, loss, painting, perturbation)
 
 
-def shares(painting: Painting, settings: Settings, mask: Levels | None) -> np.ndarray:
+def shares(painting: Painting, settings: Settings, mask: Levels | None) -> npt.NDArray[np.float32]:
     """How much of epsilon each pixel may use, (H, W) float32 in [0, 1], a whole number of levels everywhere."""
     height, width = painting.levels.shape[:2]
     if mask is not None and mask.shape != (height, width):
         raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")
     share = np.ones((height, width), np.float32) if settings.evenly else budget(painting.levels)
     if mask is not None:
-        share = share * (mask.astype(np.float32) / LEVELS)
-    return np.rint(share * settings.epsilon) / np.float32(settings.epsilon)
+        share = share * mask.astype(np.float32) / np.float32(LEVELS)
+    return (np.rint(share * settings.epsilon) / settings.epsilon).astype(np.float32)
+
+
+def epsilon_of(
+    strength: str, painting: Painting, model: LatentDiffusion, settings: Settings, mask: Levels | None = None
+) -> int:
+    """The epsilon at which the change should be as visible in this painting as one of STRENGTHS says."""
+    share = shares(painting, replace(settings, epsilon=64), mask)
+    axes = torch.eye(3) if settings.evenly else COLOUR
+    return epsilon_for(painting.levels, share, STRENGTHS[strength], model.size, axes)
 
 
 def accumulate(trail: Tensor, gradient: Tensor, momentum: float) -> None:

@@ -19,6 +19,8 @@ MEANINGS = {
 """The objectives, and what each does for the painter."""
 TARGETED = ("textural", "mist", "ace")
 """Those that drive to a target."""
+STRENGTHS = {"subtle": 9.0, "balanced": 8.5, "strong": 7.3}
+"""How visible a change may be, in JOD (`visibility`): 10 is no difference, 9 is seen by three people in four."""
 PROMPTS = (
     "a painting in the style of {}",
     "a painting of a house in the style of {}",
@@ -84,8 +86,8 @@ class InversionSettings:
     """How a word is learned; batch is samples a step."""
 
     steps: int = 150
-    vectors: int = 4
-    learning_rate: float = 0.02
+    vectors: int = 8
+    learning_rate: float = 0.06
     batch: int = 4
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """How visible a change is at 100 % zoom, on ColorVideoVDP's scale: 10 JOD for no difference, 1 less is seen by 3 in 4.
 
-A small model of vision after ColorVideoVDP (Mantiuk et al. 2024, section 3, for still pictures). The light of the screen
-is split into lightness, red-green and blue-yellow (c), and each into octave bands k of a Laplacian pyramid. With R and T
+A small model of vision after ColorVideoVDP (Mantiuk et al. 2024, section 3), for still pictures. The screen's light is
+split into lightness, red-green and blue-yellow (c), and each into octave bands k of a Laplacian pyramid. With R and T
 the contrast of the original and of the changed picture to the local mean light, times the eye's sensitivity to it,
 
     D_kc = |T_kc - R_kc|^P / (1 + M_kc),   M_kc = sum_i W_ic * (FORGIVEN * local mean of min(|T_ki|, |R_ki|))^Q_i,
@@ -33,8 +33,8 @@ SENSITIVITY = torch.tensor(
         [4.3, 14.4, 27.5, 47.9, 69.7, 77.1, 67.4],
     ]
 )
-"""Of the channels at 100 cd/m^2 to each octave of the pyramid, whose peaks are at 37.7, 12.2, 6.1, 3.0 ... cycles a degree:
-castleCSF (Ashraf et al. 2024), red-green times ColorVideoVDP's 1.45."""
+"""Of the channels at 100 cd/m^2 to each octave, whose peaks are at 37.7, 12.2, 6.1, 3.0 ... cycles a degree: castleCSF
+(Ashraf et al. 2024), red-green times ColorVideoVDP's 1.45."""
 DIM, FALL = 10.0, 0.8
 """Below DIM cd/m^2 or so sensitivity falls, in the end as the light to the power FALL: a fit to castleCSF."""
 P, FORGIVEN, CEILING = 2.264, 0.160, 367.0
@@ -75,7 +75,7 @@ class Band:
 
 
 def visibility(original: Levels, changed: Levels) -> float:
-    """How visible the change from one picture to the other is, in JOD; both (H, W, 3) uint8 of one size. 10 for equal."""
+    """How visible the change from one (H, W, 3) uint8 picture to another of its size is, in JOD; 10 for equal ones."""
     return _jod(list(bands(_tiles(original))), _tiles(changed))
 
 
@@ -87,14 +87,14 @@ def word(jod: float) -> str:
 def epsilon_for(
     levels: Levels, budget: npt.NDArray[np.float32], jod: float, size: int = 128, colour: Tensor = COLOUR
 ) -> int:
-    """The largest epsilon of 1 to 64 levels at which the attack is expected to keep a painting at `jod` or above; else 1.
+    """The largest epsilon, 1 to 64 levels, at which an attack should leave a painting at `jod` or above; else 1.
 
-    levels (H, W, 3) uint8; budget (H, W), the share of epsilon that each pixel may use; size: the model's side in pixels;
-    colour: the axes that the attack moves along, `torch.eye(3)` for red, green and blue by themselves. The attack is
-    imitated by a seeded pattern of its spectrum, on all axes at once as it does, within epsilon * budget.
+    levels (H, W, 3) uint8; budget (H, W), the share of epsilon that each pixel may use; size: the model's side in
+    pixels; colour: the axes that the attack moves along, `torch.eye(3)` for red, green and blue by themselves. The
+    attack is imitated by a seeded pattern of its spectrum, on all axes at once as it does, within epsilon * budget.
     """
     pixels = _tiles(levels)
-    axes = torch.ones(3) if (levels == levels[..., :1]).all() else colour.sum(1)
+    axes = torch.ones(3) if is_grey(levels) else colour.sum(1)
     limits = _tiles(budget[..., None])
     step = limits * _pattern(limits.shape, GRAIN * size / min(levels.shape[:2])) * axes.view(3, 1, 1)
     original = list(bands(pixels))
@@ -106,6 +106,11 @@ def epsilon_for(
     return max(1, bisect_left(EPSILONS, True, key=too_visible))
 
 
+def is_grey(levels: Levels) -> bool:
+    """Whether a painting has no colour, and so its perturbation has none either."""
+    return bool((levels == levels[..., :1]).all())
+
+
 def _pattern(shape: torch.Size, frequency: float) -> Tensor:
     """Blobs in [-1, 1], most of them near an end, of so many waves a pixel: a difference of Gaussians, of noise."""
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -114,7 +119,8 @@ def _pattern(shape: torch.Size, frequency: float) -> Tensor:
     # Most passes where squares is 1.
     passed = torch.exp(-0.603 * squares) - torch.exp(-0.603 * 2.56 * squares)
     blobs = torch.fft.irfft2(torch.fft.rfft2(noise) * passed, s=shape[-2:])
-    return (STEEPNESS * blobs / blobs.std()).clamp(-1, 1)
+    pattern: Tensor = (STEEPNESS * blobs / blobs.std()).clamp(-1, 1)
+    return pattern
 
 
 def bands(pixels: Tensor, halvings: int = 0) -> Iterator[Band]:
@@ -150,14 +156,15 @@ def masking(contrast: Tensor) -> Tensor:
 
 
 def _jod(original: list[Band], changed: Tensor) -> float:
-    total = 0.0
+    total = torch.zeros(())
     for one, other in zip(original, bands(changed), strict=True):
         response = other.response / other.sensitivity * one.sensitivity
         masked = masking(torch.minimum(response.abs(), one.response.abs()))
         difference = (response - one.response).abs() ** P / (1 + masked)
         difference = CEILING * difference / (CEILING + difference)
-        total += float(difference.square().mean((0, 2, 3)).square().sum())
-    return 10 - SCALE * total ** (POWER / 4)
+        total += difference.square().mean((0, 2, 3)).square().sum()
+    jod: float = 10 - SCALE * float(total) ** (POWER / 4)
+    return jod
 
 
 def _tiles(picture: npt.NDArray[np.generic]) -> Tensor:
@@ -169,4 +176,5 @@ def _tiles(picture: npt.NDArray[np.generic]) -> Tensor:
         h, w = min(height, TILE), min(width, TILE)
         tops, lefts = (np.linspace(0, side - part, ACROSS).astype(int) for side, part in ((height, h), (width, w)))
         tiles = np.stack([picture[top : top + h, left : left + w] for top in tops for left in lefts])
-    return torch.from_numpy(np.ascontiguousarray(tiles)).permute(0, 3, 1, 2) / (255 if picture.dtype == np.uint8 else 1)
+    planes = torch.from_numpy(tiles.astype(np.float32)).permute(0, 3, 1, 2)
+    return planes / 255 if picture.dtype == np.uint8 else planes

@@ -28,6 +28,10 @@ def models(_: argparse.Namespace) -> int:
     for name, source in sources.items():
         print(f"{name:{names}}  {source:{places}}  {'default, ' * (name == default)}{state(name)}")
     print(f"Device: {device}")
-    print("To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a diffusers folder, a .safetensors")
-    print("checkpoint or a hub id. Here means: by the files' headers it can be attacked; loading tries its weights too.")
+    print(
+        "To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a diffusers folder, a .safetensors"
+    )
+    print(
+        "checkpoint or a hub id. Here means: by the files' headers it can be attacked; loading tries its weights too."
+    )
     return 0

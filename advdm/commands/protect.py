@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -36,7 +36,7 @@ from advdm.commands.shared import (
 )
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, clean, make_folder, shown
-from advdm.settings import Settings
+from advdm.settings import STRENGTHS, Settings
 
 if TYPE_CHECKING:
     from advdm.commands.shared import Commands
@@ -53,6 +53,7 @@ def add(commands: Commands) -> None:
     add("--recursive", action="store_true", help="search folders within folders too")
     add_machine(command)
     add_settings(command, Settings, ATTACK)
+    add("--strength", choices=STRENGTHS, help="how visible the change may be; chooses epsilon for each painting")
     add("--target", type=Path, metavar="FILE", help="a picture for the objective to drive to; else a pattern")
     add("--mask", type=Path, metavar="FILE", help="as large as the painting: white protects, black leaves it clean")
     add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")
@@ -91,7 +92,7 @@ def protect(options: argparse.Namespace) -> int:
     state = processes(device)
     model = load_model(options.model, device)
     mine = accepted[state.process_index :: state.num_processes]
-    attack = partial(protect_one, model=model, settings=settings, target=target, mask=mask)
+    attack = partial(protect_one, model=model, settings=settings, strength=options.strength, target=target, mask=mask)
     try:
         protect_all({source: outputs[source] for source in mine}, attack, settings.steps, outcomes)
         outcomes = {source: one for share in gather_object([outcomes]) for source, one in share.items()}
@@ -123,6 +124,7 @@ def protect_one(
     bar: Any,
     model: LatentDiffusion,
     settings: Settings,
+    strength: str | None,
     target: Painting | None,
     mask: Painting | None,
 ) -> Report:
@@ -132,11 +134,13 @@ def protect_one(
 
     from advdm.metrics import compare
     from advdm.paintings import read_painting
-    from advdm.protection import protection_steps
+    from advdm.protection import epsilon_of, protection_steps
 
     start = time.perf_counter()
     painting = read_aloud(source, say)
     white = np.array(Image.fromarray(mask.levels).convert("L")) if mask else None
+    if strength:
+        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings, white))
     for step in protection_steps(painting, model, settings, target, white):
         bar.update()
         last = step
@@ -147,7 +151,8 @@ def protect_one(
     if measured["max_change"] == 0:
         say(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.")
     measured = {name: value if math.isfinite(value) else None for name, value in measured.items()}  # as JSON wants it
-    return {"protected": shown(output), "seconds": round(seconds, 2), **measured}
+    used = {"epsilon": settings.epsilon, "step_size": settings.stride}
+    return {**used, "protected": shown(output), "seconds": round(seconds, 2), **measured}
 
 
 @contextmanager
