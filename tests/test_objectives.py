@@ -8,8 +8,7 @@ import torch
 from advdm import load_model, protect, read_painting
 from advdm.objectives import MIST_WEIGHT, OBJECTIVES, Draw, draw, sds
 from advdm.paintings import Painting
-from advdm.protection import pixel_gradient
-from advdm.settings import MEANINGS, TARGETED, Settings
+from advdm.settings import MEANINGS, TARGETED
 from advdm.targets import pattern, target_latents
 from advdm.views import View
 
@@ -19,7 +18,6 @@ DRAWS = Draw(
     torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)),
 )
 LATENTS = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-WHOLE = View(0, 0, 64, 64, (64, 64))
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -83,31 +81,6 @@ def test_draws_are_uniform_timesteps_and_normal_noise_by_the_seed(tiny):
     assert first.timesteps.min() < 5 and first.timesteps.max() > 994
     assert abs(first.timesteps.float().mean() - 499.5) < 20
     assert abs(first.noise.mean()) < 0.03 and abs(first.noise.std() - 1) < 0.03
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_chunks_of_samples_push_alike(tiny, monkeypatch, objective):
-    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    aim, found = target_latents(pattern(64, 64), tiny), []
-    for chunk in (20, 2):
-        monkeypatch.setattr(tiny, "at_once", chunk)
-        given = (pixels, WHOLE, tiny, tiny.embed("a painting"), Settings(samples=5, objective=objective))
-        found.append(pixel_gradient(*given, torch.Generator().manual_seed(3), aim))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=float(found[0][1].abs().max()) * 1e-4)
-
-
-@pytest.mark.parametrize("objective", FORMULAS)
-def test_steps_along_the_sign_raise_the_loss(tiny, objective):
-    """Of the same draws, through encoder and pixels."""
-    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    given = WHOLE, tiny, tiny.embed("a painting"), Settings(samples=4, objective=objective)
-    aim, losses = target_latents(pattern(64, 64), tiny), []
-    for _ in range(4):
-        loss, gradient = pixel_gradient(pixels, *given, torch.Generator().manual_seed(1), aim)
-        losses.append(loss)
-        pixels = (pixels + gradient.sign() / 255).clamp(0, 1)
-    assert losses == sorted(losses) and losses[-1] > losses[0]
 
 
 def test_each_has_its_sentence():

@@ -48,11 +48,12 @@ def change(before: Painting, after) -> np.ndarray:
 )
 def test_saved_file_keeps_size_mode_and_bound(tiny, tmp_path, size, epsilon, grey, alpha):
     painting = random_painting(*size, grey=grey, alpha=alpha)
-    protected = protect(painting, tiny, epsilon=epsilon, steps=3, step_size=epsilon, even=True)
-    saved = read_painting(protected.save(tmp_path / "out.png"))
-    assert (saved.size, saved.mode) == (painting.size, painting.mode)
-    assert change(painting, saved).max() == epsilon, "the attack uses its whole budget and no more"
-    assert not alpha or np.array_equal(saved.alpha, painting.alpha)
+    for number, even in enumerate((True, False)):
+        protected = protect(painting, tiny, epsilon=epsilon, steps=3, step_size=epsilon, even=even)
+        saved = read_painting(protected.save(tmp_path / f"{number}.png"))
+        assert (saved.size, saved.mode) == (painting.size, painting.mode)
+        assert change(painting, saved).max() == epsilon, "the attack uses its whole budget and no more"
+        assert not alpha or np.array_equal(saved.alpha, painting.alpha)
 
 
 @pytest.mark.parametrize("epsilon", range(1, 65))
@@ -66,6 +67,12 @@ def test_rounding_never_crosses_epsilon(epsilon):
     assert (moved[:, 0] >= 0).all() and (moved[:, 1] <= 0).all(), "black and white are not wrapped round"
 
 
+def test_grey_stays_grey_also_in_a_file_of_colour(tiny):
+    painting = random_painting(64, 80, grey=True)
+    levels = protect(Painting(painting.levels), tiny, steps=2).levels
+    assert (levels == levels[..., :1]).all() and (levels != painting.levels).any()
+
+
 @pytest.mark.parametrize("grey", (False, True))
 def test_each_pixel_stays_within_its_share(tiny, tmp_path, monkeypatch, grey):
     """A budget that grows from nothing to everything across the painting."""
@@ -73,29 +80,26 @@ def test_each_pixel_stays_within_its_share(tiny, tmp_path, monkeypatch, grey):
     painting = Painting(np.repeat(levels, 3 // levels.shape[2], axis=2), grey=grey)
     share = np.tile(np.linspace(0, 1, 80, dtype=np.float32), (64, 1))
     monkeypatch.setattr("advdm.protection.budget", lambda levels: share)
-    protected = protect(painting, tiny, epsilon=16, steps=4, step_size=16)
+    attack = {"epsilon": 16, "steps": 4, "step_size": 16}
+    protected = protect(painting, tiny, **attack)
     moved, limit = change(painting, read_painting(protected.save(tmp_path / "out.png"))), np.rint(16 * share)
     assert (moved <= limit).all()
     assert (moved == limit).mean() > 0.75, "a pixel may use all of its share"
-    for settings in ({"even": True}, {"as_published": True}):
-        assert (
-            change(painting, protect(painting, tiny, epsilon=16, steps=4, step_size=16, **settings))[:, :5].max() == 16
-        )
+    for evenly in ("even", "as_published"):
+        assert change(painting, protect(painting, tiny, **attack, **{evenly: True}))[:, :5].max() == 16
 
 
-def test_mask_is_exact_on_the_saved_file(tiny, tmp_path):
+@pytest.mark.parametrize("even", (True, False))
+def test_mask_is_exact_on_the_saved_file(tiny, tmp_path, monkeypatch, even):
     """White is protected in full, black stays as it was, grey lies in between."""
-    painting = random_painting(64, 90)
+    monkeypatch.setattr("advdm.protection.budget", lambda levels: np.ones(levels.shape[:2], np.float32))
+    painting, attack = random_painting(64, 90), {"epsilon": 8, "steps": 4, "step_size": 8, "even": even}
     mask = np.repeat(np.array([0, 128, 255], np.uint8), 30)[None].repeat(64, 0)
-    protected = protect(painting, tiny, mask=mask, epsilon=8, steps=4, step_size=8, even=True)
+    protected = protect(painting, tiny, mask=mask, **attack)
     moved = change(painting, read_painting(protected.save(tmp_path / "out.png")))
-    black, grey, white = moved[:, :30], moved[:, 30:60], moved[:, 60:]
-    assert (black.max(), grey.max(), white.max()) == (0, 4, 8)
-    whole = protect(painting, tiny, epsilon=8, steps=4, step_size=8, even=True).levels
-    everywhere = protect(
-        painting, tiny, mask=np.full_like(mask, 255), epsilon=8, steps=4, step_size=8, even=True
-    ).levels
-    assert np.array_equal(everywhere, whole), "a white mask is none"
+    assert [moved[:, left : left + 30].max() for left in (0, 30, 60)] == [0, 4, 8]
+    everywhere = protect(painting, tiny, mask=np.full_like(mask, 255), **attack).levels
+    assert np.array_equal(everywhere, protect(painting, tiny, **attack).levels), "a white mask is none"
     with pytest.raises(SettingsError, match="90 x 64"):
         protect(painting, tiny, mask=mask.T)
 
@@ -202,24 +206,14 @@ def test_samples_at_once_equal_the_mean_of_single_gradients(request, monkeypatch
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=float(expected.abs().max()) * 1e-4)
 
 
-def test_one_encoding_a_step_and_one_prompt_in_all(tiny, painting, monkeypatch):
-    """The work of a step does not grow with the samples but in the denoiser."""
-    calls = []
-    for name in ("encode", "embed"):
-        plain = getattr(tiny, name)
-        monkeypatch.setattr(tiny, name, lambda *given, name=name, plain=plain: calls.append(name) or plain(*given))
-    protect(painting, tiny, steps=3, samples=5)
-    assert sorted(calls) == ["embed", "encode", "encode", "encode"]
-
-
 def scripted(monkeypatch, pulls, views):
-    """The attack of a flat grey painting, its gradients and views given."""
+    """The attack of a flat painting, its gradients and views given."""
     pulls, views = iter(pulls), iter(views)
     monkeypatch.setattr(
         "advdm.protection.pixel_gradient", lambda pixels, *_: (0.0, torch.full_like(pixels, next(pulls)))
     )
     monkeypatch.setattr("advdm.protection.random_view", lambda *_: next(views))
-    return Painting(np.full((64, 64, 3), 100, np.uint8))
+    return Painting(np.full((64, 64, 3), (100, 100, 101), np.uint8))
 
 
 def test_pixels_move_by_the_sign_of_the_running_mean(tiny, monkeypatch):
@@ -227,6 +221,17 @@ def test_pixels_move_by_the_sign_of_the_running_mean(tiny, monkeypatch):
     painting = scripted(monkeypatch, (5.0, 1.0, -0.01, -100.0), [WHOLE] * 4)
     steps = protection_steps(painting, tiny, Settings(steps=4, step_size=1.0, even=True))
     assert [int(step.protected().levels[0, 0, 0]) for step in steps] == [101, 102, 103, 102]
+
+
+@pytest.mark.parametrize(
+    "settings, moved", (({}, (8, -1, 8)), ({"even": True}, (8, 8, 8)), ({"as_published": True}, (8, 8, 8)))
+)
+def test_the_budget_is_spent_along_axes_of_colour(tiny, monkeypatch, settings, moved):
+    """A pull on all channels alike goes up on each axis: a little lighter, redder, yellower; unless it is even."""
+    painting = scripted(monkeypatch, (1.0, 1.0), [WHOLE] * 2)
+    monkeypatch.setattr("advdm.protection.budget", lambda levels: np.ones(levels.shape[:2], np.float32))
+    levels = protect(painting, tiny, steps=2, step_size=5, **settings).levels
+    assert (levels.astype(int) - painting.levels == moved).all()
 
 
 def test_pixels_that_a_view_does_not_show_move_on(tiny, monkeypatch):
