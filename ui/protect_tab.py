@@ -6,13 +6,14 @@ from typing import Any
 import gradio as gr
 
 from advdm import Settings
-from advdm.objectives import MEANINGS, OBJECTIVES, TARGETED
-from ui.attack import BALANCED, STRENGTHS, Order
+from advdm.settings import MEANINGS, STRENGTHS, TARGETED
+from ui.attack import Order
 from ui.protect import AMPLIFIED, CHOOSE, EFFORTS, Shown, describe, new_files, new_painting, protect, show
 from ui.runs import LANE, QUIET, model, part_of_the_page, status_line, wire
 from ui.theme import gallery
 from ui.uploads import BrushInput, FilesInput, PaintingInput, shown_as
 
+BALANCED = "balanced"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WELCOME = """### How it works
 1. **Choose a painting**, or an example by Vincent van Gogh.
@@ -49,7 +50,8 @@ def build_protect_tab() -> gr.State:
             with gr.Tab("Several") as several_tab:
                 files = FilesInput(label="Paintings", file_count="multiple", height=200)
                 folder = gr.UploadButton("Add a folder", file_count="directory", size="sm")
-            strength = gr.Radio(list(STRENGTHS), value=BALANCED, label="Strength", info="How visible it may become.")
+            words = [(name.capitalize(), name) for name in STRENGTHS]
+            strength = gr.Radio(words, value=BALANCED, label="Strength", info="How visible it may become.")
             effort = gr.Radio(list(EFFORTS), value="Quick", label="Effort")
             with gr.Row():
                 start = gr.Button("Protect", variant="primary", min_width=100, elem_id="protect")
@@ -108,7 +110,7 @@ def advanced(default: Settings) -> tuple[Any, ...]:
         gr.Slider(1, 500, steps, step=1, label="Steps"),
         gr.Slider(1, 16, samples, step=1, label="Samples", info="Averaged in each step."),
         gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0),
-        gr.Dropdown(list(OBJECTIVES), value=default.objective, label="Objective", info=MEANINGS[default.objective]),
+        gr.Dropdown(list(MEANINGS), value=default.objective, label="Objective", info=MEANINGS[default.objective]),
         painting_input("Picture to drive to, or none", height=160, visible=False),
         gr.Checkbox(default.even, label="Spend evenly, as the paper does", info="Smooth areas then show it more."),
         gr.Checkbox(default.as_published, label="As published", info="The paper's algorithm and nothing else."),
