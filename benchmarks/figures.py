@@ -23,9 +23,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from advdm.tables import markdown_table, number_of
+
 from advdm.mimicry import MimicrySettings
 from advdm.models.latent_diffusion import load_model
-from advdm.tables import markdown_table, number_of
 from benchmarks.load import running_app
 from benchmarks.speed import PRODUCT, RESULTS, ceilings
 

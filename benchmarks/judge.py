@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from advdm.resizing import resize
 from PIL import Image
 from torch import Tensor
 
 from advdm.judge import BATCH, Judge, root_gram
-from advdm.resizing import resize
 from training.pictures import read_credits
 
 SIZE = 128
