@@ -7,10 +7,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import numpy as np
 import pytest
+import torch
 
-from advdm.models import LatentDiffusion, StableDiffusion
+from advdm.models import SDXL, LatentDiffusion, StableDiffusion
 from advdm.paintings import Painting
-from tests.tiny import tiny_pipeline
+from tests.tiny import tiny_pipeline, tiny_sdxl
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +25,26 @@ def tiny_v() -> LatentDiffusion:
     return StableDiffusion(tiny_pipeline("v_prediction"), "tiny-v")
 
 
+@pytest.fixture(scope="session")
+def tiny_xl() -> LatentDiffusion:
+    return SDXL(tiny_sdxl(), "tiny-xl")
+
+
+@pytest.fixture
+def half() -> LatentDiffusion:
+    """The same in bfloat16."""
+    return StableDiffusion(tiny_pipeline().to(torch.bfloat16), "half")
+
+
 @pytest.fixture
 def painting() -> Painting:
     """Smooth colour with some noise, 90 x 70 px: neither side a multiple of 8, both black and white reached."""
     rng = np.random.default_rng(0)
     slope = np.linspace(-20, 275, 90)[None, :, None] + rng.normal(0, 20, (70, 90, 3))
     return Painting(np.clip(slope, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def other(painting) -> Painting:
+    """Its negative."""
+    return Painting(255 - painting.levels)

@@ -1,132 +1,267 @@
-"""The experiment's contract: all sides learn alike, and the verdict is right whichever way it fell."""
+"""The experiment: the order of its events, paired pictures, more of them later, and words that follow the intervals."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from advdm.errors import SettingsError
-from advdm.imitators.inversion import InversionSettings, invert
+from advdm.imitators import InversionSettings, LearningStep, LoraSettings, RepaintSettings, Sampling, learn
+from advdm.imitators.crops import crops
 from advdm.mimicry import (
-    PAINTED_OVER,
-    MimicrySettings,
+    ORIGINAL,
+    PROMPT_ONLY,
+    PROTECTED,
+    RANDOM,
+    REFERENCE_CROPS,
+    Finding,
+    Painted,
     doubt,
-    imitate,
-    imitate_side_by_side,
-    imitate_unseen,
-    judge_imitations,
-    middle_square,
-    mimicry_steps,
+    judge,
+    mimicry,
+    paint,
     reference,
-    repaint_all,
+    three_sides,
+    verdict,
+    with_random_noise,
 )
-from advdm.models.latent_diffusion import LatentDiffusion
+from advdm.models import StableDiffusion
 from advdm.paintings import Painting
+from advdm.settings import MimicrySettings
+from advdm.statistics import Estimate
 from tests.tiny import tiny_pipeline
 
-SETTINGS = MimicrySettings(
-    InversionSettings(steps=3, vectors=2, batch=2), ("a painting in the style of {}", "a boat in {}"), sampling_steps=4
-)
+PROMPTS = ("a painting in the style of {}", "a boat in the style of {}")
+SETTINGS = MimicrySettings(LoraSettings(steps=2, rank=4, batch=2), PROMPTS, count=2, sampling=Sampling(steps=2))
 
 
 class Ruler:
-    """A judge for whom the style of a picture is how bright it is."""
+    """A judge for whom the style of a picture is its mean colour."""
 
     def style(self, pictures):
-        return pictures.mean((1, 2, 3))[:, None]
-
-
-def verdict(baseline, original, protected):
-    """Of flat pictures that are so far from the wanted black."""
-    wanted, *sides = (torch.full((2, 3, 8, 8), level) for level in (0.0, baseline, original, protected))
-    return judge_imitations(Ruler(), wanted, *sides)
-
-
-def test_steps_are_those_of_the_inversion_side_by_side(tiny, painting):
-    other = Painting(255 - painting.levels)
-    steps = list(mimicry_steps(tiny, [[painting], [other, painting], [painting]], SETTINGS))
-    *_, last = invert(tiny, [[painting], [other, painting], [painting]], SETTINGS.inversion)
-    assert [step.number for step in steps] == [1, 2, 3]
-    assert steps[-1].losses == last.losses
-    words = [word.vectors for word in steps[-1].words]
-    assert all(torch.equal(mine, word.vectors) for mine, word in zip(words, last.words, strict=True))
-    # But for rounding, which depends on the place in the batch; each step moves a number by about 0.02.
-    torch.testing.assert_close(words[0], words[2], rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(words[0], words[1], atol=1e-3)
-
-
-def test_side_by_side_each_word_paints_what_it_paints_alone(tiny, painting, monkeypatch):
-    settings = MimicrySettings(SETTINGS.inversion, SETTINGS.prompts, count=2, sampling_steps=2, seed=5)
-    *_, last = mimicry_steps(tiny, [[painting], [Painting(255 - painting.levels)]], settings)
-    alone = [*(imitate(tiny, word, settings) for word in last.words), imitate_unseen(tiny, settings)]
-    assert [len(pictures) for pictures in alone] == [4, 4, 4]
-    assert not torch.allclose(alone[0][:1], alone[0][1:2]), "another seed is another picture"
-    monkeypatch.setattr(tiny, "at_once", 3)
-    together = imitate_side_by_side(tiny, last.words, settings)
-    torch.testing.assert_close(torch.stack(together), torch.stack(alone), atol=1e-4, rtol=0)
+        return pictures.mean((2, 3))
 
 
 @pytest.mark.parametrize(
-    "distances, scale, opening",
+    "imitator",
+    (SETTINGS.imitator, InversionSettings(steps=2, batch=2), RepaintSettings()),
+    ids=("lora", "word", "repaint"),
+)
+def test_it_learns_paints_and_judges_in_that_order(tiny, painting, other, imitator):
+    """A copy that is its painting imitates like it, to the bit; a picture has the same number on every side."""
+    sides = {
+        ORIGINAL: [painting, other],
+        PROTECTED: [Painting(painting.levels.copy()), other],
+        RANDOM: [other, painting],
+    }
+    events = list(mimicry(tiny, sides, replace(SETTINGS, imitator=imitator)))
+    steps = [event for event in events if isinstance(event, LearningStep)]
+    painted = [event for event in events if isinstance(event, Painted)]
+    assert [step.number for step in steps] == list(range(1, 1 + getattr(imitator, "steps", 1)))
+    assert len(steps[-1].losses) == 3
+    order = [PROMPT_ONLY, *sides]
+    assert [(one.side, one.first) for one in painted] == [(side, first) for first in (0, 2) for side in order]
+    assert all(one.pictures.shape == (2, 3, 64, 64) for one in painted)
+    assert events == [*steps, *painted, events[-1]] and isinstance(events[-1], Finding)
+    made = {side: torch.cat([one.pictures for one in painted if one.side == side]) for side in order}
+    assert torch.equal(made[ORIGINAL], made[PROTECTED]) and not torch.equal(made[ORIGINAL], made[RANDOM])
+    finding = events[-1]
+    assert finding.pictures == 4 and set(finding.distance) == set(order)
+    assert finding.distance[ORIGINAL] == finding.distance[PROTECTED]
+
+
+def test_every_picture_has_a_seed_of_its_own_the_same_on_every_side(tiny):
+    class Recorder:
+        def paint(self, model, prompts, seeds, how):
+            asked.append((tuple(prompts), tuple(seeds)))
+            return torch.zeros(len(seeds), 3, 64, 64)
+
+    asked: list = []
+    list(paint(tiny, {ORIGINAL: Recorder(), PROTECTED: Recorder()}, replace(SETTINGS, count=5)))
+    assert asked[::2] == asked[1::2]
+    seeds = [seed for _, some in asked[::2] for seed in some]
+    assert len(set(seeds)) == 10
+    prompt_only = [one.pictures for one in paint(tiny, {}, replace(SETTINGS, prompts=("a boat",), count=4))]
+    pictures = torch.cat(prompt_only)
+    assert torch.cdist(pictures.flatten(1)[None], pictures.flatten(1)[None])[0].fill_diagonal_(1).min() > 0.01
+
+
+def test_pictures_painted_later_are_those_of_one_longer_run(tiny, painting):
+    *_, step = learn(tiny, [[painting]], SETTINGS.imitator)
+    learned = {ORIGINAL: step.learned()[0]}
+    longer = list(paint(tiny, learned, replace(SETTINGS, count=4)))
+    pieces = [*paint(tiny, learned, SETTINGS), *paint(tiny, learned, replace(SETTINGS, count=4), SETTINGS.pictures)]
+    assert [(one.side, one.first) for one in pieces] == [(one.side, one.first) for one in longer]
+    assert all(torch.equal(a.pictures, b.pictures) for a, b in zip(pieces, longer, strict=True))
+
+
+@pytest.mark.parametrize("at_once", (1, 3))
+def test_few_at_once_paint_the_same(tiny, monkeypatch, at_once):
+    settings = replace(SETTINGS, prompts=("a boat", "a sea", "a style", "a picture"), count=2)
+    whole = torch.cat([one.pictures for one in paint(tiny, {}, settings)])
+    monkeypatch.setattr(tiny, "at_once", at_once)
+    parts = list(paint(tiny, {}, settings))
+    assert max(len(one.pictures) for one in parts) == at_once
+    torch.testing.assert_close(torch.cat([one.pictures for one in parts]), whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("events", range(1, 6))
+def test_it_can_be_stopped_at_any_event(tiny, painting, events):
+    """And begun anew, as if nothing had been."""
+    sides = {ORIGINAL: [painting]}
+    first = next(mimicry(tiny, sides, SETTINGS)).losses
+    run = mimicry(tiny, sides, SETTINGS)
+    for _ in range(events):
+        next(run)
+    run.close()
+    assert not hasattr(tiny.unet, "peft_config")
+    assert next(mimicry(tiny, sides, SETTINGS)).losses == first
+
+
+LONG = "a " * 46 + "{}"
+"""48 tokens with start and end: after 46 others there is no room for a word."""
+
+
+@pytest.mark.parametrize("imitator", (InversionSettings(steps=1), LoraSettings(steps=1)), ids=("word", "lora"))
+@pytest.mark.parametrize("prompt, fits", (("a " * 30 + "{}", True), (LONG, False)))
+def test_a_prompt_without_room_is_refused_before_the_learning(tiny, painting, imitator, prompt, fits):
+    run = mimicry(tiny, {ORIGINAL: [painting]}, replace(SETTINGS, imitator=imitator, prompts=(prompt,), count=4))
+    if fits:
+        assert isinstance(next(run), LearningStep)
+        run.close()
+    else:
+        with pytest.raises(SettingsError, match="too long"):
+            next(run)
+
+
+def test_painting_over_has_no_word_that_needs_room(tiny, painting):
+    settings = replace(SETTINGS, imitator=RepaintSettings(), prompts=(LONG,), count=4)
+    assert isinstance(next(mimicry(tiny, {ORIGINAL: [painting]}, settings)), LearningStep)
+
+
+def test_steps_that_the_sampler_cannot_take_are_refused_before_the_learning(painting):
+    pipeline = tiny_pipeline()
+    pipeline.scheduler = DDIMScheduler(num_train_timesteps=100)
+    model, many = StableDiffusion(pipeline, "few timesteps"), replace(SETTINGS, sampling=Sampling(steps=101))
+    with pytest.raises(SettingsError, match="101 steps"):
+        next(mimicry(model, {ORIGINAL: [painting]}, many))
+
+
+def flat(levels, count=24, noise=0.02, seed=0):
+    """Pictures of one colour each, with accidents that are those of the seed."""
+    rng = np.random.default_rng(seed)
+    accidents = rng.normal(0, noise, (count, 3, 1, 1)) if noise else np.zeros((count, 3, 1, 1))
+    return torch.from_numpy(levels + accidents).float().expand(-1, -1, 8, 8)
+
+
+def found(original, protected, control=None, noise=0.02):
+    """Of a black painting, and 0.8 away from it without having seen it."""
+    sides = {PROMPT_ONLY: flat(0.8, noise=noise), ORIGINAL: flat(original, noise=noise, seed=1)}
+    sides[PROTECTED] = flat(protected, noise=noise, seed=2)
+    if control is not None:
+        sides[RANDOM] = flat(control, noise=noise, seed=3)
+    return judge(flat(0.0, 16, noise, 4), sides, Ruler())
+
+
+@pytest.mark.parametrize(
+    "original, protected, control, noise, word",
     (
-        ((0.8, 0.4, 0.8), 0, "Protected: "),
-        ((0.8, 0.4, 0.9), -25, "Protected: "),
-        ((0.8, 0.4, 0.65), 37.5, "Protected: "),
-        ((0.8, 0.4, 0.6), 50, "Partly protected: "),
-        ((0.8, 0.4, 0.45), 87.5, "Not protected: "),
-        ((0.8, 0.4, 0.3), 125, "Not protected: "),
+        (0.4, 0.8, 0.4, 0.02, "Protected"),
+        (0.4, 0.9, 0.4, 0.02, "Protected"),
+        (0.4, 0.8, None, 0.02, "Protected"),
+        (0.4, 0.62, 0.4, 0.02, "Partly protected"),
+        (0.4, 0.42, 0.4, 0.01, "Not protected"),
+        (0.4, 0.3, 0.4, 0.02, "Not protected"),
+        (0.4, 0.8, 0.84, 0.02, "Undecided"),  # no better than random noise
+        (0.4, 0.62, 0.6, 0.3, "Undecided"),  # too wide
+        (0.8, 0.1, 0.8, 0.02, "Nothing can be said"),
+        (0.9, 0.1, 0.9, 0.02, "Nothing can be said"),
+        (0.79, 0.1, 0.79, 0.3, "Nothing can be said"),  # a gain that may be chance
     ),
 )
-def test_verdict(distances, scale, opening):
-    found = verdict(*distances)
-    assert (found.baseline, found.original, found.protected) == pytest.approx(distances)
-    assert found.imitation == pytest.approx(scale, abs=1e-3)
-    assert found.sentence.startswith(opening)
-    assert f" {round(found.imitation)}," in found.sentence and "-0," not in found.sentence
+def test_the_word_follows_the_interval(original, protected, control, noise, word):
+    finding = found(original, protected, control, noise)
+    assert finding.verdict == word and finding.sentence.startswith(f"{word}: ")
+    assert bool(finding.imitation) == (word != "Nothing can be said") == (finding.gain.low > 0)
+    assert "-0 " not in finding.sentence
+    if finding.imitation:
+        one = finding.imitation[PROTECTED]
+        assert one.low <= one.value <= one.high
+        assert f"{one.value:.0f} ({one.low:.0f} to {one.high:.0f})" in finding.sentence
+        assert ("Random noise" in finding.sentence) == (control is not None), "the control beside every claim"
 
 
-@pytest.mark.parametrize("original", (0.8, 0.9, 0.79))
-def test_nothing_can_be_said_where_the_original_taught_nothing(original):
-    found = verdict(0.8, original, 0.1)
-    assert found.imitation is None
-    assert found.sentence.startswith("Nothing can be said")
+BARELY, SURE = Estimate(0.1, 0.0, 0.2), Estimate(0.1, 0.01, 0.2)
 
 
-@pytest.mark.parametrize("original, opening", ((0.4, "Protected: "), (0.8, "Nothing can be said: ")))
-def test_verdict_on_painting_over_says_so(original, opening):
-    wanted, *sides = (torch.full((2, 3, 8, 8), level) for level in (0.0, 0.8, original, 0.8))
-    found = judge_imitations(Ruler(), wanted, *sides, way=PAINTED_OVER)
-    assert found.sentence.startswith(opening)
-    assert "painted over the original" in found.sentence and "learned" not in found.sentence
+@pytest.mark.parametrize(
+    "gain, imitation, spared, word",
+    (
+        (BARELY, Estimate(10, 0, 20), None, "Nothing can be said"),
+        (SURE, None, None, ""),
+        (SURE, Estimate(30, 10, 49), Estimate(70, 1, 90), "Protected"),
+        (SURE, Estimate(30, 10, 50), Estimate(70, 1, 90), "Partly protected"),
+        (SURE, Estimate(30, 10, 49), Estimate(20, 0, 40), "Undecided"),
+        (SURE, Estimate(70, 60, 99), Estimate(30, 1, 40), "Partly protected"),
+        (SURE, Estimate(70, 60, 100), Estimate(30, 1, 40), "Undecided"),
+        (SURE, Estimate(90, 80, 99), Estimate(10, 1, 20), "Not protected"),
+        (SURE, Estimate(120, 80, 140), None, "Not protected"),
+    ),
+)
+def test_verdict(gain, imitation, spared, word):
+    assert verdict(gain, imitation, spared) == word
 
 
-def test_the_middle_square_is_the_middle(painting):
-    square = middle_square(painting, 70)
-    assert square.shape == (1, 3, 70, 70)
-    levels = torch.from_numpy(painting.levels[:, 10:80]).permute(2, 0, 1)[None]
-    torch.testing.assert_close(square, levels / 255, atol=1e-6, rtol=0)
+def test_the_scale_runs_from_what_saw_nothing_to_what_saw_the_original():
+    """Without accidents the numbers are those of the formula: distances 0.64, 0.16, 0.36 in each of three channels."""
+    finding = found(0.4, 0.6, 0.4, noise=0)
+    assert finding.gain.value == pytest.approx(0.75, abs=1e-5)
+    assert finding.imitation[PROTECTED].value == pytest.approx(100 * (0.64 - 0.36) / 0.48, abs=1e-3)
+    assert finding.imitation[RANDOM].value == pytest.approx(100, abs=1e-3)
+    assert finding.distance[PROTECTED] == pytest.approx(3 * 0.36, abs=1e-5)
 
 
-def test_a_model_in_half_precision_stays_so_when_it_paints_over(painting):
-    """diffusers' from_pipe, left to itself, turns the weights that two pipelines share into float32."""
-    model = LatentDiffusion(tiny_pipeline().to(torch.bfloat16), "half")
-    repaint_all(model, [painting], MimicrySettings(prompts=("a house",), sampling_steps=2, strength=0.5))
-    assert {module.dtype for module in (model.vae, model.unet, model.text_encoder)} == {torch.bfloat16}
-    reference(model, [painting])
+def test_pictures_are_drawn_alike_on_every_side():
+    """A copy whose pictures are those of the original is at 100 in every draw of the bootstrap: they are paired."""
+    sides = {PROMPT_ONLY: flat(0.8), ORIGINAL: flat(0.4, seed=1), PROTECTED: flat(0.4, seed=1)}
+    one = judge(flat(0.0, 16), sides, Ruler()).imitation[PROTECTED]
+    assert (one.value, one.low, one.high) == pytest.approx((100, 100, 100), rel=1e-9)
 
 
-def test_repainting_repeats_and_follows_the_painting(tiny, painting):
-    settings = MimicrySettings(prompts=SETTINGS.prompts, count=2, sampling_steps=4, strength=0.5)
-    other = Painting(255 - painting.levels)
-    first, again, changed = (repaint_all(tiny, side, settings) for side in ([painting], [painting], [other]))
-    assert first.shape == (4, 3, 64, 64)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, changed)
-    assert torch.equal(repaint_all(tiny, [painting, other], settings)[2:], changed[2:]), "paintings are taken in turn"
+def test_without_a_protected_copy_there_is_a_gain_and_no_verdict():
+    sides = {PROMPT_ONLY: flat(0.8), ORIGINAL: flat(0.4, seed=1), "JPEG 75": flat(0.6, seed=2)}
+    finding = judge(flat(0.0, 16), sides, Ruler())
+    assert finding.verdict == "" and "Nothing" not in finding.sentence
+    assert list(finding.imitation) == ["JPEG 75"] and finding.gain.low > 0
 
 
-@pytest.mark.parametrize("change", ({"strength": 0.01}, {"strength": 1.1}, {"strength": float("nan")}, {"count": 0}))
-def test_settings_out_of_range(change):
-    with pytest.raises(SettingsError):
-        MimicrySettings(**change)
+def test_the_reference_is_the_painting_as_the_model_paints_it(tiny, painting, other):
+    wanted = reference(tiny, [painting], seed=5)
+    assert wanted.shape == (REFERENCE_CROPS, 3, 64, 64)
+    (middle,) = crops([painting], 64, 1, seed=0)
+    torch.testing.assert_close(wanted[0], tiny.reconstruct(middle[None])[0], rtol=0, atol=1e-4)
+    learned_from = crops([painting], 64, 32, seed=5)
+    seen = torch.stack([tiny.reconstruct(one[None])[0] for one in learned_from[1:]])
+    assert torch.cdist(wanted[1:].flatten(1)[None], seen.flatten(1)[None]).min() > 0.01, "cut elsewhere"
+    assert len(reference(tiny, [painting, other] * 10)) == 20
+
+
+@pytest.mark.parametrize("grey", (False, True))
+def test_the_control_is_random_noise_of_the_copy_s_largest_change(grey):
+    levels = np.random.default_rng(0).integers(0, 256, (64, 64, 1 if grey else 3), np.uint8)
+    painting = Painting(np.repeat(levels, 3 // levels.shape[2], 2), grey=grey)
+    noisy = with_random_noise(painting, 8, seed=1)
+    moved = noisy.levels.astype(int) - painting.levels
+    inside = ((painting.levels >= 8) & (painting.levels <= 247))[..., 0]
+    assert np.abs(moved).max() == 8 and (np.bincount(moved[inside][:, 0] + 8) > 0).all()
+    assert not grey or (noisy.levels == noisy.levels[..., :1]).all()
+    copy = Painting(np.clip(painting.levels.astype(int) + 3, 0, 255).astype(np.uint8), grey=grey)
+    sides = three_sides([painting, painting], [copy, Painting(np.zeros((32, 32, 3), np.uint8))], seed=1)
+    assert list(sides) == [ORIGINAL, PROTECTED, RANDOM]
+    changes = [np.abs(one.levels.astype(int) - painting.levels).max() for one in sides[RANDOM]]
+    assert changes == [3, 8], "of a copy of another size the change is not known"
 
 
 def test_pairs_out_of_order_are_doubted(painting):

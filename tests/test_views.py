@@ -15,7 +15,7 @@ SHAPES = ((64, 64), (500, 401), (64, 512), (3000, 4000))
 def test_whole_view_keeps_shape_and_area(shape, size):
     view = whole_view(*shape, size, 8)
     assert (view.top, view.left, view.height, view.width) == (0, 0, *shape)
-    height, width = view.target
+    height, width = view.size
     assert height % 8 == width % 8 == 0
     assert height * width == pytest.approx(size * size, rel=0.15)
     assert height / width == pytest.approx(shape[0] / shape[1], rel=0.15)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from advdm.commands.shared import Commands
 
 
+ADVICE = """To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a folder in diffusers' layout, one
+.safetensors checkpoint, or a hub id. Here means: by its files' headers it can be attacked; loading tries it all."""
+
+
 def add(commands: Commands) -> None:
     text = "List the models that can be attacked, and which of them are on this machine."
     add_command(commands, "models", text, models)
@@ -28,10 +32,5 @@ def models(_: argparse.Namespace) -> int:
     for name, source in sources.items():
         print(f"{name:{names}}  {source:{places}}  {'default, ' * (name == default)}{state(name)}")
     print(f"Device: {device}")
-    print(
-        "To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a diffusers folder, a .safetensors"
-    )
-    print(
-        "checkpoint or a hub id. Here means: by the files' headers it can be attacked; loading tries its weights too."
-    )
+    print(ADVICE)
     return 0

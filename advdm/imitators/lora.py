@@ -97,13 +97,14 @@ def lora_layers(
     unet, rank = model.unet, settings.rank
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS, init_lora_weights="gaussian")
     try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of layers beside others, which is what a preview wants
-            torch.manual_seed(seed)  # peft draws from torch's own generator
+        # peft draws from torch's own generator, and warns of layers beside others, which is what a preview wants.
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
+            torch.manual_seed(seed)
             unet.add_adapter(config, name)
         yield {key.replace(f".{name}.", "."): weight for key, weight in unet.named_parameters() if f".{name}." in key}
     finally:
-        unet.delete_adapters(name)
+        with warnings.catch_warnings(action="ignore"):
+            unet.delete_adapters(name)
         if getattr(unet, "peft_config", None):
             unet.disable_adapters()
         else:

@@ -96,12 +96,12 @@ def check_tokenizer(name: str, tokenizer: Any, part: str, encoder: Any) -> None:
         raise ModelError(f"its {name} knows more tokens than its {part}.")
 
 
-def check_sampling(scheduler: Any, steps: int, channels: int = 4) -> None:
+def check_sampling(scheduler: Any, steps: int) -> None:
     """Let a copy of the sampler denoise a tiny latent of noise. Raises SettingsError where it cannot in `steps`."""
     scheduler = copy.deepcopy(scheduler)
     try:
         scheduler.set_timesteps(steps)
-        latents = torch.ones(1, channels, 2, 2) * scheduler.init_noise_sigma
+        latents = torch.ones(1, 4, 2, 2) * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep)
             latents = scheduler.step(torch.zeros_like(scaled), timestep, latents).prev_sample

@@ -81,7 +81,7 @@ class LatentDiffusion(ABC):
     @property
     def title(self) -> str:
         """The name for people: of a folder or file the last part, for the rest concerns nobody else."""
-        path = Path(self.name).expanduser()
+        path = Path(os.path.expanduser(self.name))
         return shown(path.resolve()) if os.path.exists(path) else self.name
 
     @property

@@ -51,7 +51,7 @@ class Found:
         )
 
 
-def load_model(name: str | None = None, device: str | None = None) -> LatentDiffusion:
+def load_model(name: str | os.PathLike[str] | None = None, device: str | None = None) -> LatentDiffusion:
     """Load a model of Stable Diffusion 1.x, 2.x or SDXL: "atelier", a short name, a folder in diffusers' layout, one
     .safetensors checkpoint, or a hub id.
 
@@ -59,7 +59,7 @@ def load_model(name: str | None = None, device: str | None = None) -> LatentDiff
     ADVDM_DEVICE, else "auto". On a card the weights are in half precision. Raises ModelError when the model cannot be
     had or cannot be attacked.
     """
-    name = name or os.environ.get("ADVDM_MODEL") or "atelier"
+    name = os.fspath(name or os.environ.get("ADVDM_MODEL") or "atelier")
     device = choose_device(device)
     with quiet(), fit.about(name):
         found = find(name, fetch=True)
@@ -109,7 +109,7 @@ def find(name: str, fetch: bool = False) -> Found | None:
     if name in MOVED:
         raise ModelError(f"it has left the hub; use {MOVED[name]} ({SHORT_NAMES[MOVED[name]]}) instead.")
     source = SHORT_NAMES.get(name, name)
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if os.path.isfile(path):
         return checked(file(path, fetch))
     if os.path.isdir(path):
