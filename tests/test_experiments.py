@@ -128,7 +128,7 @@ def test_a_folder_is_one_painter_and_what_was_written_is_none(
 ) -> None:
     paint("DIR/vincent/a.png", seed=1), paint("DIR/vincent/b.png", size=(70, 99), seed=2)
     for _ in range(2):
-        quick = ("--epsilons", 4, "--objectives", "advdm", *(x.replace("prompts", "../prompts") for x in PAINT))
+        quick = ("--epsilons", 4, "--objectives", "advdm", *(x.replace("prompts.txt", "../prompts.txt") for x in PAINT))
         with monkeypatch.context() as there:
             there.chdir("DIR")
             assert run("evaluate", ".", "-o", "out", "--steps", 1, *quick) == 0
@@ -268,7 +268,7 @@ def test_each_cell_is_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
         state = SimpleNamespace(
             process_index=index, num_processes=3, is_main_process=False, wait_for_everyone=lambda: None
         )
-        monkeypatch.setattr("advdm.commands.evaluate.processes", lambda device, state=state: state)
+        monkeypatch.setattr("advdm.commands.shared.processes", lambda device, state=state: state)
         assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
     assert len(made) == len(set(made)) == 2
 

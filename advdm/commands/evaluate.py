@@ -23,19 +23,13 @@ def add(commands: Commands) -> None:
     command = shared.add_command(commands, "evaluate", text, evaluate)
     add = command.add_argument
     add("folder", metavar="DIR", type=Path, help="holds pictures, or a folder of pictures for each painter, or both")
-    add("-o", "--output", type=Path, metavar="DIR", help="for tables, sheet and cells; else DIR_evaluation")
+    add("-o", "--output", type=Path, metavar="DIR", help="for tables and cells; else DIR_evaluation")
     shared.add_machine(command)
     epsilons, objectives = map(joined, (EvaluationSettings.epsilons, EvaluationSettings.objectives))
     add("--epsilons", type=numbers, default=epsilons, metavar="N,N", help="largest changes, of 255 levels")
     text = f"the attacks: {AS_PUBLISHED}, or any of {', '.join(MEANINGS)}"
     add("--objectives", type=names, default=objectives, metavar="NAME,NAME", help=text)
-    add(
-        "--seeds",
-        type=int,
-        default=EvaluationSettings.seeds,
-        metavar="N",
-        help="runs on each subject",
-    )
+    add("--seeds", type=int, default=EvaluationSettings.seeds, metavar="N", help="runs on each subject")
     shared.add_attack(command, "epsilon", "objective", "as_published", "seed")
     shared.add_mimicry(command, "imitator-")
 
@@ -63,6 +57,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if not os.path.isdir(folder):
         raise AdvDMError(f"{shown(folder)} is not a folder.")
     output = options.output or whole.parent / f"{whole.name}_evaluation"
+    shared.check_apart(output, [folder])
 
     def own(path: Path) -> bool:
         """Whether an earlier run wrote it."""

@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
     command = shared.add_command(commands, "robustness", text, robustness)
     add = command.add_argument
     add("originals", nargs="+", metavar="ORIGINAL", type=Path, help="picture files, and folders of them")
-    add("-o", "--output", type=Path, required=True, metavar="DIR", help="for tables, sheet and cells")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="for tables and cells")
     add("--recursive", action="store_true", help="search folders within folders too")
     shared.add_machine(command)
     shared.add_attack(command)
