@@ -23,7 +23,7 @@ from advdm.views import LEVELS, whole_view
 QUALITY = 75
 DENOISE, STRENGTH = "denoise the image", 0.2
 """Prompt of the cleaning by image to image, and the share of its sampling steps, the last ones, that clean."""
-STEPS, RATE, BOUND = 50, 1 / LEVELS, 8 / LEVELS
+STEPS, RATE, BOUND = 20, 1 / LEVELS, 4 / LEVELS
 """Of `consistent`: steps of Adam, their size, and how far the picture may move in the root mean square."""
 
 

@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from advdm.experiments.measure import Row, Side
 from advdm.mimicry import ORIGINAL, PROMPT_ONLY, RANDOM, percent, scored
-from advdm.statistics import Estimate, bootstrap_weights, estimate
+from advdm.statistics import DRAWS, Estimate, estimate
 
 COLUMNS = {
     "imitation": ("imitation, 0-100", 0),
@@ -84,9 +84,10 @@ def control_of(side: Key) -> Key:
 
 def ratio(above: Series, below: Series) -> Estimate:
     """sum(above) / sum(below) with its interval, bootstrapped over the subjects."""
-    weights = bootstrap_weights(len(above))
-    over, under = (weights @ torch.tensor(part.to_numpy()) for part in (above, below))
-    return estimate(over / under)
+    count = len(above)
+    drawn = np.concatenate([[np.arange(count)], np.random.default_rng(0).integers(count, size=(DRAWS, count))])
+    over, under = (part.to_numpy()[drawn].sum(1) for part in (above, below))
+    return estimate(torch.from_numpy(over / under))
 
 
 def spread(scales: Series, given: Series) -> float:
