@@ -19,15 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-<<<<<<< HEAD
 from advdm.models import load_model
 from advdm.settings import Sampling
-=======
-from advdm.tables import markdown_table, number_of
-
-from advdm.mimicry import MimicrySettings
-from advdm.models.latent_diffusion import load_model
->>>>>>> main
 from benchmarks.load import running_app
 from benchmarks.speed import PRODUCT, ceilings
 
