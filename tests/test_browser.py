@@ -179,20 +179,6 @@ def test_mimicry_and_more_pictures(visit, painting):
     visit.take("mimicry")
 
 
-def test_stop_leaves_a_valid_copy(visit, painting, tmp_path, monkeypatch):
-    app_server.endless_runs(monkeypatch)
-    visit.choose(painting)
-    visit.says("Ready")
-    visit.button("Advanced").first.click()
-    visit.page.get_by_label("number input for Steps").first.fill(str(app_server.ENDLESS))
-    visit.page.get_by_label("number input for Steps").first.press("Enter")
-    visit.button("Protect").click()
-    visit.says("Step 1 of")
-    visit.page.locator("#stop-protect").click()
-    visit.says("Stopped after")
-    assert visit.saved(tmp_path).shape == (240, 320, 3)
-
-
 @pytest.mark.parametrize("theme", ("light", "dark"))
 def test_a_phone_shows_it_all(browser, painting, theme):
     visit = Visit(browser, PHONE, f"?__theme={theme}")
