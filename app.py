@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from advdm import AdvDMError
-from ui import runs
+from ui import pace, runs
 from ui.mimicry_tab import build_mimicry_tab
 from ui.protect_tab import build_protect_tab
 from ui.theme import CSS, THEME
@@ -58,5 +58,6 @@ except AdvDMError as error:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=runs.gauge, daemon=True).start()
+    if not pace.ON_ZERO:  # where the app itself may not compute
+        threading.Thread(target=pace.gauge, daemon=True).start()
     demo.launch(**LAUNCH)

@@ -15,6 +15,7 @@ from advdm.models import LatentDiffusion
 from advdm.models.precision import finite
 from advdm.paintings import Levels, Painting
 from advdm.protection import PROMPT, Protected
+from advdm.visibility import visibility
 
 STRIP = 1024
 """Rows that are compared at a time, so that memory stays bounded on large paintings."""
@@ -29,9 +30,13 @@ DRAWS, DRAW_SEED = 64, 2**63
 
 @dataclass(frozen=True)
 class Comparison:
-    """max_change in 8-bit levels; psnr in dB (infinite for equal pictures); ssim in [-1, 1]; perceptual in [0, 4]."""
+    """max_change in 8-bit levels; visibility in JOD (`advdm.visibility`), 10 for equal; psnr in dB, infinite for equal.
+
+    ssim in [-1, 1]; perceptual in [0, 4].
+    """
 
     max_change: int
+    visibility: float
     psnr: float
     ssim: float
     perceptual: float
@@ -40,7 +45,7 @@ class Comparison:
 def compare(painting: Painting, protected: Painting | Protected) -> Comparison:
     """Compare a painting with its protected copy, as computed or as read back from its file; same size assumed."""
     a, b = painting.levels, protected.levels
-    return Comparison(max_change(a, b), psnr(a, b), ssim(a, b), perceptual(a, b))
+    return Comparison(max_change(a, b), visibility(a, b), psnr(a, b), ssim(a, b), perceptual(a, b))
 
 
 def max_change(a: Levels, b: Levels) -> int:

@@ -172,12 +172,12 @@ def sentence(word: str, gain: Estimate, imitation: Mapping[str, Estimate]) -> st
 
 def scored(one: Estimate) -> str:
     """70 (55 to 84)."""
-    return f"{one.value:.0f} ({one.low:.0f} to {one.high:.0f})"
+    return f"{round(one.value)} ({round(one.low)} to {round(one.high)})"
 
 
 def percent(one: Estimate) -> str:
     """12 % (-3 to 25)."""
-    return f"{100 * one.value:.0f} % ({100 * one.low:.0f} to {100 * one.high:.0f})"
+    return f"{round(100 * one.value)} % ({round(100 * one.low)} to {round(100 * one.high)})"
 
 
 def three_sides(

@@ -59,7 +59,7 @@ GRAIN = 20 / 128
 STEEPNESS = 5
 """Of the pattern's edges: after 25 steps four pixels in five are at their limit, and the axes of colour go together."""
 
-WORDS = ((9.5, "invisible to most"), (8.7, "hard to see"), (7.9, "visible up close"), (6.5, "easy to see"))
+WORDS = ((9.5, "invisible to most"), (9.2, "hard to see"), (8.7, "visible up close"), (7.5, "easy to see"))
 PLAIN = "plain to see"
 """The least JOD of each word. At 9.5 six in ten pick the changed one of two, at 9 three in four, at 8 nine in ten."""
 EPSILONS = range(1, 65)

@@ -27,7 +27,7 @@ from advdm.paintings import Painting, read_painting
 from advdm.settings import LoraSettings, MimicrySettings, Settings
 
 LEVELS_OF_VISIBILITY = (9.0, 8.5, 7.3)
-"""Those of the page's Subtle, Balanced and Strong."""
+"""JOD. The first two are the page's Balanced and Strong."""
 NEAR, TRIES = 0.1, 4
 """JOD within which an epsilon is good enough, and attacks until then."""
 EPSILONS = (8, 16)

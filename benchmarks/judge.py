@@ -1,37 +1,33 @@
-"""Which statistic of the judge's network tells painters apart, and is not fooled by noise: advdm/judge.py's table.
+"""Which statistic of the judge's network tells painters apart, and is not fooled by noise: it chose `advdm.judge`'s.
 
-    python -m benchmarks.judge --paintings DIR --van-gogh examples
+    python -m benchmarks.judge --paintings DIR [--van-gogh examples]
 
-DIR is a folder of real paintings with CREDITS.md; painters with at least three works in it count.
+DIR is a folder of paintings with CREDITS.md; painters with at least three works in it count. AUC: how often a view of
+another work of the same painter is nearer than one of another painter. Fooled: of how many percent of works noise or
+dirt on a view brings it nearer to the work's other views, where both are sharp, and where both are blurred.
 """
 
 import argparse
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from advdm.resizing import resize
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from advdm.judge import BATCH, Judge, root_gram
+from advdm.imitators.crops import square_of
+from advdm.judge import BATCH, Judge, resize, root_gram
 from training.pictures import read_credits
 
-SIZE = 128
-VIEWS = 6
-WORKS = 3
-BLURS = ((0, 0), (0, 1.2), (0.7, 1.2))
-"""Of painting and imitation, in pixels: both sharp; a weak imitator; a weak imitator seen by a soft decoder."""
-LAYERS = (2, 4, 7, 10, 14)
-
-Levels = np.ndarray
-"""(..., S, S, 3) float32, 0 to 255."""
-Description = dict[tuple[str, int], Tensor]
-"""Statistic and block: (works, n, D)."""
+SIZE, VIEWS, WORKS = 128, 6, 3
+LAYERS = (2, 4, 7, 10)
+BLURS = (0, 1.2)
+"""Pixels: both sharp, and both as soft as a weak decoder makes them."""
 
 
 def mean_std(maps: Tensor) -> Tensor:
@@ -46,26 +42,11 @@ def plain_gram(maps: Tensor) -> Tensor:
     return F.normalize(gram[:, row, column])
 
 
-STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean and std": mean_std,
-    "Gram": plain_gram,
-    "root of Gram": root_gram,
-}
-CHOICES = (
-    ("mean and std", (2, 4, 7), 128),
-    ("mean and std", (4, 7), 128),
-    ("mean and std", (2, 4, 7, 10, 14), 128),
-    ("Gram", (2, 4, 7), 128),
-    ("Gram", (4, 7), 128),
-    ("root of Gram", (2, 4, 7), 128),
-    ("root of Gram", (2,), 128),
-    ("root of Gram", (4,), 128),
-    ("root of Gram", (7,), 128),
-    ("root of Gram", (10, 14), 128),
-    ("root of Gram", (4, 7), 128),
-    ("mean and std", (4, 7), 224),
-    ("root of Gram", (4, 7), 224),
-)
+STATISTICS = {"mean and std": mean_std, "Gram": plain_gram, "root of Gram": root_gram}
+CHOICES = ((2,), (4,), (7,), (10,), (4, 7), (2, 4, 7))
+"""Blocks, each with every statistic."""
+Described = dict[tuple[str, int], Tensor]
+"""By statistic and block: (works, n, D)."""
 
 
 def works(paintings: Path, van_gogh: Path) -> list[tuple[str, Path]]:
@@ -76,90 +57,49 @@ def works(paintings: Path, van_gogh: Path) -> list[tuple[str, Path]]:
     return [(painter, file) for painter, file in painters if count[painter] >= WORKS]
 
 
-def views(file: Path, rng: np.random.Generator) -> Levels:
-    """VIEWS random squares, half of the short side up to all of it, at SIZE: (VIEWS, SIZE, SIZE, 3)."""
-    painting = Image.open(file).convert("RGB")
-    short, found = min(painting.size), []
-    for _ in range(VIEWS):
-        side = round(short * rng.uniform(0.5, 1))
-        left, top = (int(rng.integers(whole - side + 1)) for whole in painting.size)
-        square = painting.crop((left, top, left + side, top + side))
-        found.append(np.asarray(square.resize((SIZE, SIZE), Image.Resampling.LANCZOS)))
+def views(file: Path, rng: np.random.Generator) -> np.ndarray:
+    """Random squares, half of the short side up to all of it: (VIEWS, SIZE, SIZE, 3) float32 levels."""
+    levels = np.asarray(Image.open(file).convert("RGB"))
+    short, found = min(levels.shape[:2]), []
+    for side in short * rng.uniform(0.5, 1, VIEWS):
+        top, left = (rng.uniform(0, whole - side) for whole in levels.shape[:2])
+        found.append(square_of(levels, left, top, side, SIZE))
     return np.float32(found)
 
 
-def blurred(pictures: Levels, sigma: float) -> Levels:
-    if sigma == 0:
-        return pictures
-    flat = pictures.reshape(-1, *pictures.shape[-3:])
-    return np.float32([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in flat]).reshape(pictures.shape)
-
-
-def harms(pictures: Levels, rng: np.random.Generator) -> Iterator[Levels]:
-    """Copies of the pictures with noise or dirt on them, nine kinds."""
+def harms(pictures: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Copies of the pictures with noise or dirt on them."""
     yield pictures + rng.uniform(-8, 8, pictures.shape)
-    for sigma in (5, 10, 20):
-        yield pictures + rng.normal(0, sigma, pictures.shape)
-    for sigma, strength in ((1, 10), (1, 20), (2, 10), (2, 20), (4, 20)):
-        spots = blurred(rng.normal(size=pictures.shape), sigma)
+    for sigma, strength in ((0, 5), (0, 10), (0, 20), (1, 10), (1, 20), (2, 10), (2, 20), (4, 20)):
+        spots = gaussian_filter(rng.normal(size=pictures.shape), sigma, axes=(-3, -2))
         yield pictures + strength * spots / spots.std()
 
 
 @torch.no_grad()
-def described(judge: Judge, pictures: Levels, size: int) -> Description:
-    """Every statistic of every layer, (works, n, D), of pictures (works, n, S, S, 3) rounded to 8 bits, at `size`."""
+def described(judge: Judge, pictures: np.ndarray) -> Described:
+    """Of pictures (works, n, S, S, 3), rounded to 8 bits."""
     levels = torch.from_numpy(np.clip(np.rint(pictures), 0, 255).astype(np.float32)).flatten(0, 1)
-    found: dict[tuple[str, int], list[Tensor]] = {(name, layer): [] for name in STATISTICS for layer in LAYERS}
-    for batch in levels.permute(0, 3, 1, 2).div(255).split(BATCH):
-        for layer, maps in zip(LAYERS, judge.maps(resize(batch, (size, size)), LAYERS), strict=True):
-            for name, statistic in STATISTICS.items():
-                found[name, layer].append(statistic(maps))
-    return {key: torch.cat(parts).unflatten(0, pictures.shape[:2]) for key, parts in found.items()}
-
-
-def joined(description: Description, name: str, layers: tuple[int, ...]) -> Tensor:
-    return F.normalize(torch.cat([description[name, layer] for layer in layers], dim=-1), dim=-1)
+    batches = [judge.maps(resize(x, SIZE), LAYERS) for x in levels.permute(0, 3, 1, 2).div(255).split(BATCH)]
+    return {
+        (name, layer): torch.cat([statistic(maps) for maps in outputs]).unflatten(0, pictures.shape[:2])
+        for layer, outputs in zip(LAYERS, zip(*batches, strict=True), strict=True)
+        for name, statistic in STATISTICS.items()
+    }
 
 
 def auc(styles: Tensor, painters: np.ndarray) -> float:
-    """Chance that a view of another work of the same painter is nearer than one of another painter.
-
-    styles (works x VIEWS, D), painters (works,). Mean over the works of a painter, then over painters.
-    """
-    distances = torch.cdist(styles, styles).numpy()
+    """Of (works, VIEWS, D): the mean over the works of a painter, then over painters."""
+    distances = torch.cdist(*[styles.flatten(0, 1)] * 2).numpy()
     work = np.repeat(np.arange(len(painters)), VIEWS)
-    painter = painters[work]
     chances = []
     for i, row in enumerate(distances):
-        same = row[(painter == painter[i]) & (work != work[i])]
-        other = row[painter != painter[i]]
-        chances.append((same[:, None] < other[None]).mean())
-    return float(np.mean([np.mean(np.array(chances)[painter == name]) for name in np.unique(painter)]))
+        same = row[(painters[work] == painters[work[i]]) & (work != work[i])]
+        chances.append((same[:, None] < row[painters[work] != painters[work[i]]]).mean())
+    return float(np.mean([np.mean(np.array(chances)[painters[work] == name]) for name in np.unique(painters)]))
 
 
-def nearer(harmed: Tensor, before: Tensor, target: Tensor) -> float:
-    """Percent of paintings to which the harmed views are nearer than before: each (works, views, D)."""
-    goal = target.mean(1)
-    gain = (before.mean(1) - goal).norm(dim=1) - (harmed.mean(1) - goal).norm(dim=1)
-    return float(100 * (gain > 0).float().mean())
-
-
-def table(judge: Judge, seen: Levels, painters: np.ndarray, size: int) -> Iterator[str]:
-    """Rows of the choices that look at `size` pixels; seen (works, VIEWS, S, S, 3)."""
-    rng = np.random.default_rng(1)
-    plain = described(judge, seen, size)
-    choices = [(name, layers) for name, layers, at in CHOICES if at == size]
-    rows = {choice: [auc(joined(plain, *choice).flatten(0, 1), painters)] for choice in choices}
-    for target_blur, picture_blur in BLURS:
-        target, pictures = blurred(seen[:, ::2], target_blur), blurred(seen[:, 1::2], picture_blur)
-        goal, before = (described(judge, clean, size) for clean in (target, pictures))
-        after = [described(judge, harmed, size) for harmed in harms(pictures, rng)]
-        for choice, row in rows.items():
-            first, aim = joined(before, *choice), joined(goal, *choice)
-            row.append(float(np.mean([nearer(joined(harmed, *choice), first, aim) for harmed in after])))
-    for (name, layers), (apart, *fooled) in rows.items():
-        shares = " | ".join(f"{share:.1f}" for share in fooled)
-        yield f"| {name} | {', '.join(map(str, layers))} | {size} | {apart:.3f} | {shares} |"
+def joined(found: Described, name: str, layers: tuple[int, ...]) -> Tensor:
+    return F.normalize(torch.cat([found[name, layer] for layer in layers], dim=-1), dim=-1)
 
 
 def main() -> None:
@@ -167,15 +107,21 @@ def main() -> None:
     parser.add_argument("--paintings", type=Path, required=True)
     parser.add_argument("--van-gogh", type=Path, default=Path("examples"))
     options = parser.parse_args()
-    listing = works(options.paintings, options.van_gogh)
-    rng = np.random.default_rng(0)
-    seen = np.stack([views(file, rng) for _, file in listing])
-    painters = np.array([painter for painter, _ in listing])
-    judge = Judge()
-    print("| statistic | blocks | pixels | AUC | fooled, sharp | weak | both soft |\n|---|---|---|---|---|---|---|")
-    for size in (128, 224):
-        for row in table(judge, seen, painters, size):
-            print(row, flush=True)
+    listing, rng, judge = works(options.paintings, options.van_gogh), np.random.default_rng(0), Judge()
+    painters, seen = np.array([painter for painter, _ in listing]), np.stack([views(file, rng) for _, file in listing])
+    plain, tried = described(judge, seen), []
+    for sigma in BLURS:
+        soft = gaussian_filter(seen, sigma, axes=(-3, -2))
+        harmed = [described(judge, one) for one in harms(soft[:, 1::2], rng)]
+        tried.append((described(judge, soft[:, ::2]), described(judge, soft[:, 1::2]), harmed))
+    print("| statistic | blocks | AUC | fooled, sharp | fooled, soft |\n|---|---|---|---|---|")
+    for choice in itertools.product(STATISTICS, CHOICES):
+        cells = [choice[0], ", ".join(map(str, choice[1])), f"{auc(joined(plain, *choice), painters):.3f}"]
+        for goal, before, harmed in tried:
+            aim = joined(goal, *choice).mean(1)
+            off, *after = ((joined(one, *choice).mean(1) - aim).norm(dim=1) for one in (before, *harmed))
+            cells.append(f"{100 * (torch.stack(after) < off).float().mean():.1f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

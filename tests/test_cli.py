@@ -20,7 +20,7 @@ from advdm import cli, compare, read_painting
 from advdm.commands.protect import plan_outputs
 from advdm.commands.shared import chosen, mimicry_settings
 from advdm.models import SHORT_NAMES
-from advdm.settings import EvaluationSettings, LoraSettings, MimicrySettings, Settings
+from advdm.settings import EvaluationSettings, InversionSettings, LoraSettings, MimicrySettings, Settings
 from tests.command_line import (  # noqa: F401  (fixtures)
     ENVIRONMENT,
     ROOT,
@@ -43,7 +43,7 @@ def test_default_output_is_beside_the_painting(capsys: Capture) -> None:
         assert run("protect", "folder/harvest.png", *QUICK) == 0
         assert written() == ["folder/harvest.png", "folder/harvest_protected.png"]
         out, err = capsys.readouterr()
-        assert out.startswith("harvest.png: largest change 2, PSNR ") and out.count("\n") == 1 and err == ""
+        assert out.startswith("harvest.png: largest change 2, visibility ") and out.count("\n") == 1 and err == ""
         assert out.endswith(", folder/harvest_protected.png\n")
 
 
@@ -281,8 +281,9 @@ def test_help_tells_defaults(command: list[str], capsys: Capture) -> None:
     assert out.startswith("usage: python -m advdm") and err == ""
     assert "(default: None)" not in out and "(default: False)" not in out and "%(" not in out
     text = " ".join(out.split())
-    assert ("(default: 100)" in text) == (command in (["protect"], ["evaluate"], ["robustness"]))
-    assert ("(default: inversion 150, lora 120)" in text) == (command in (["mimic"], ["evaluate"], ["robustness"]))
+    learning = f"(default: inversion {InversionSettings.steps}, lora {LoraSettings.steps})"
+    assert (f"(default: {Settings.steps})" in text) == (command in (["protect"], ["evaluate"], ["robustness"]))
+    assert (learning in text) == (command in (["mimic"], ["evaluate"], ["robustness"]))
 
 
 def test_help_does_not_wait_for_torch() -> None:

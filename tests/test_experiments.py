@@ -49,7 +49,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def pictures() -> None:
+def pictures(workplace: Path) -> None:  # noqa: F811
     """Two pictures in DIR, and prompts."""
     paint("DIR/a.png", seed=1), paint("DIR/b.jpg", seed=2)
     Path("prompts.txt").write_text("a painting in the style of {}\n\na boat in {}\n")

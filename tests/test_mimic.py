@@ -18,7 +18,9 @@ from advdm.errors import AdvDMError
 from tests.command_line import no_model, paint, refusal, run, saved_tiny, workplace, written  # noqa: F401  (fixtures)
 
 SIDES = ("prompt only", "original", "protected", "random noise")
-MIMIC = ("--steps", "2", "--prompts", "prompts.txt", "--count", "2", "--sampling-steps", "2", "-o", "out")
+QUICK = ("--prompts", "prompts.txt", "--count", "2", "--sampling-steps", "2", "-o", "out")
+STEPS = ("--steps", "2")
+MIMIC = ("mimic", "a.png", "a_protected.png", *STEPS, *QUICK)
 Capture = pytest.CaptureFixture[str]
 
 
@@ -37,7 +39,7 @@ def names(count: int, *learned: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("imitator", "own"),
-    [("inversion", {"steps": 2, "vectors": 4}), ("lora", {"steps": 2, "rank": 16}), ("repaint", {"strength": 0.5})],
+    [("inversion", {"vectors": 3}), ("lora", {"rank": 5}), ("repaint", {"strength": 0.7})],
 )
 def test_three_sides_and_what_is_said_of_them(
     pair: None,
@@ -46,20 +48,10 @@ def test_three_sides_and_what_is_said_of_them(
     workplace: Path,  # noqa: F811
     capsys: Capture,
 ) -> None:
-    arguments = MIMIC if imitator != "repaint" else MIMIC[2:]
-    assert (
-        run(
-            "mimic",
-            workplace / "a.png",
-            "a_protected.png",
-            "--imitator",
-            imitator,
-            "--report",
-            "log/r.json",
-            *arguments,
-        )
-        == 0
-    )
+    ((name, value),) = own.items()
+    options = ["--imitator", imitator, f"--{name}", value, "--report", "log/r.json", *QUICK]
+    options += () if imitator == "repaint" else STEPS
+    assert run("mimic", workplace / "a.png", "a_protected.png", *options) == 0
     learned = () if imitator == "repaint" else ("original", "protected", "random_noise")
     assert sorted(os.listdir("out")) == names(4, *learned)
     assert all(Image.open(f"out/{side}_01.png").size == (64, 64) for side in ("original", "prompt_only"))
@@ -87,26 +79,26 @@ def test_three_sides_and_what_is_said_of_them(
 
 
 def test_a_run_over_an_earlier_one_repeats_it_and_replaces_its_pictures_alone(pair: None) -> None:
-    assert run("mimic", "a.png", "a_protected.png", "--seed", 5, *MIMIC) == 0
+    assert run(*MIMIC, "--seed", 5) == 0
     before = {name: Path("out", name).read_bytes() for name in os.listdir("out") if name != "report.json"}
-    assert run("mimic", "a.png", "a_protected.png", "--seed", 5, *MIMIC) == 0
+    assert run(*MIMIC, "--seed", 5) == 0
     assert {name: Path("out", name).read_bytes() for name in before} == before
     own = ("original_sketch.png", "protected_harvest_2.png")
     for name in own:
         Path("out", name).write_bytes(b"somebody's own")
-    assert run("mimic", "a.png", "a_protected.png", "--imitator", "repaint", *MIMIC[2:4], "--count", 3, *MIMIC[6:]) == 0
+    assert run("mimic", "a.png", "a_protected.png", "--imitator", "repaint", *QUICK, "--count", 3) == 0
     assert sorted(os.listdir("out")) == sorted([*names(6), *own])
 
 
 def test_nothing_is_removed_where_mimic_never_wrote(pair: None) -> None:
     Path("out").mkdir()
     Path("out/original_57.png").write_bytes(b"somebody's own")
-    assert run("mimic", "a.png", "a_protected.png", *MIMIC) == 0
+    assert run(*MIMIC) == 0
     assert Path("out/original_57.png").exists()
 
 
 def test_equal_pictures_teach_the_same(pair: None) -> None:
-    assert run("mimic", "a.png", "a.png", *MIMIC) == 0
+    assert run("mimic", "a.png", "a.png", *STEPS, *QUICK) == 0
     original, *others = (
         np.asarray(Image.open(f"out/{side}_01.png")) for side in ("original", "protected", "random_noise")
     )
@@ -115,14 +107,14 @@ def test_equal_pictures_teach_the_same(pair: None) -> None:
 
 def test_a_copy_of_another_size_has_a_control_too_and_no_visible_change(pair: None) -> None:
     Image.open("a.png").resize((64, 70)).save("small.png")
-    assert run("mimic", "a.png", "small.png", *MIMIC) == 0
+    assert run("mimic", "a.png", "small.png", *STEPS, *QUICK) == 0
     sides = json.loads(Path("out/report.json").read_text())["sides"]
     assert "psnr" not in sides["protected"] and sides["random noise"]["max_change"] == 8
 
 
 def test_a_pair_of_two_paintings_is_doubted(pair: None, capsys: Capture) -> None:
     Image.open("a.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("b.png")
-    assert run("mimic", "a.png", "b.png", *MIMIC) == 0
+    assert run("mimic", "a.png", "b.png", *STEPS, *QUICK) == 0
     assert capsys.readouterr().err.startswith("The pictures do not look like the same painting")
 
 
@@ -130,16 +122,15 @@ def test_pairs_go_by_name(capsys: Capture) -> None:
     """Also of two paintings with one stem, whose copies would be swapped in order of their names."""
     for name in ("shed/a.jpg", "shed/a.png", "shed/a_b.jpg", "shed/.x_protected.png"):
         paint(name)
-    assert run("protect", "shed", "-o", "out", "--steps", "1") == 0
-    assert run("protect", "shed", "--steps", "1") == 0
-    capsys.readouterr()
     for folder in ("out", "shed"):
+        assert run("protect", "shed", "-o", folder, "--steps", "1") == 0
+        capsys.readouterr()
         assert {original.name: copy.name for original, copy in find_pairs(Path("shed"), Path(folder))} == {
             "a.jpg": "a_protected.png",
             "a.png": "a_png_protected.png",
             "a_b.jpg": "a_b_protected.png",
         }
-    assert "a_protected.png" not in capsys.readouterr().err, "a copy that is used was not skipped"
+        assert "a_protected.png" not in capsys.readouterr().err, "a copy that is used was not skipped"
     for number in range(3):
         paint(f"copies/{number}.png")
     assert [copy.name for _, copy in find_pairs(Path("shed"), Path("copies"))] == ["0.png", "1.png", "2.png"]
@@ -182,7 +173,7 @@ def test_refused_in_one_line(pair: None, arguments: list[str], words: str, no_mo
     Path("empty").mkdir(), Path("bad.png").write_text("no picture")
     Path("plain.txt").write_text("a boat\n"), Path("blank.txt").write_text(" \n")
     before = written()
-    assert run("mimic", *MIMIC, *arguments) == 2
+    assert run("mimic", *STEPS, *QUICK, *arguments) == 2
     assert words in refusal(capsys)
     assert written() == before and not Path("out").exists()
 
@@ -192,7 +183,7 @@ def test_a_prompt_too_long_is_refused_before_the_learning(
 ) -> None:
     monkeypatch.setattr("advdm.mimicry.learn", lambda *_: pytest.fail("it began"))
     Path("prompts.txt").write_text("a " * 60 + "{}\na {}\n")
-    assert run("mimic", "a.png", "a_protected.png", *MIMIC) == 2
+    assert run(*MIMIC) == 2
     assert "is too long: its word must come within" in refusal(capsys)
 
 
@@ -203,5 +194,5 @@ def test_stopped_it_leaves_nothing(pair: None, monkeypatch: pytest.MonkeyPatch, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr("advdm.mimicry.paint", stop)
-    assert run("mimic", "a.png", "a_protected.png", *MIMIC) == 130
+    assert run(*MIMIC) == 130
     assert refusal(capsys) == "Stopped." and written() == before

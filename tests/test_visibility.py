@@ -49,15 +49,15 @@ def test_a_large_picture_is_judged_as_its_parts_are(bridge):
 
 
 def test_words_follow_the_figure():
-    said = [word(jod) for jod in (10, 9, 8.3, 7.3, 5)]
+    said = [word(jod) for jod in (10, 9.3, 8.8, 8, 5)]
     assert said == ["invisible to most", "hard to see", "visible up close", "easy to see", "plain to see"]
 
 
 def test_less_epsilon_where_less_may_be_seen(bridge):
     shares = budget(bridge)
-    found = [epsilon_for(bridge, shares, jod) for jod in (9.9, 9.0, 8.3, 7.3, 0)]
-    assert sorted(set(found)) == found and found[-1] == 64
-    assert found == [epsilon_for(bridge, shares, jod) for jod in (9.9, 9.0, 8.3, 7.3, 0)]
+    found = [epsilon_for(bridge, shares, jod) for jod in (9.9, 8.3, 7.3)]
+    assert sorted(set(found)) == found
+    assert found[0] == epsilon_for(bridge, shares, 9.9)
     assert epsilon_for(bridge, shares, 10.1) == 1
 
 

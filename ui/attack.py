@@ -6,41 +6,37 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from advdm import Comparison, Painting, Settings, compare, protection_steps, read_painting
-from advdm.paintings import Levels, write_preview
-from advdm.protection import shares
-from advdm.visibility import epsilon_for, visibility
+from advdm import Comparison, Settings, compare, protection_steps, read_painting
+from advdm.paintings import write_preview
+from advdm.protection import epsilon_of
+from advdm.visibility import visibility
 from ui.runs import Run, model, whole
 from ui.uploads import clean_parts
 
-STRENGTHS = {"Subtle": 9.0, "Balanced": 8.3, "Strong": 7.3}
-"""How visible the change may become: 10 is no difference, see `advdm.visibility`."""
-BALANCED = "Balanced"
 PREVIEW_SIDE = 640
-ENCODING = 2
-"""Passes through the denoiser that take as long as one through the encoder: 1.9 of Stable Diffusion, 4 of atelier."""
 
 
 class Order(NamedTuple):
     """What a visitor asks for; the page's components stand in the same form, and so do the API's parameters."""
 
-    painting: Any
-    mask: Any
-    strength: Any
-    epsilon: Any
-    steps: Any
-    samples: Any
-    step_size: Any
-    objective: Any
-    target: Any
-    even: Any
-    as_published: Any
-    seed: Any
+    painting: Any = None
+    mask: Any = None
+    strength: Any = None
+    epsilon: Any = None
+    steps: Any = None
+    samples: Any = None
+    step_size: Any = None
+    objective: Any = None
+    target: Any = None
+    even: Any = None
+    as_published: Any = None
+    seed: Any = None
 
-    def settings(self, epsilon: int) -> Settings:
-        """epsilon is for where no number was given. Raises SettingsError."""
+    @property
+    def settings(self) -> Settings:
+        """Without a number for epsilon, it is for the strength to choose. Raises SettingsError."""
         return Settings(
-            epsilon=whole(self.epsilon) or epsilon,
+            epsilon=whole(self.epsilon) or Settings.epsilon,
             steps=whole(self.steps),
             samples=whole(self.samples),
             step_size=self.step_size or None,
@@ -49,11 +45,6 @@ class Order(NamedTuple):
             as_published=bool(self.as_published),
             seed=whole(self.seed),
         )
-
-
-def passes(steps: float, samples: float, objective: str) -> dict[str, float]:
-    """A picture goes through the denoiser and back once a sample, and through the encoder once a step."""
-    return {f"attack {objective}": steps * (ENCODING + (0 if objective == "textural" else samples))}
 
 
 @dataclass(frozen=True)
@@ -89,7 +80,9 @@ def attack(order: Order, brush: Any, folder: Path, run: Run) -> Iterator[Moment]
     painting = read_painting(order.painting)
     mask = clean_parts(painting.size, order.mask, brush)
     target = read_painting(order.target) if order.target else None
-    settings = order.settings(0 if order.epsilon else chosen(painting, order, mask))
+    settings = order.settings
+    if not order.epsilon:
+        settings = replace(settings, epsilon=epsilon_of(order.strength, painting, model(), settings, mask))
     due = 0.0
     for step in protection_steps(painting, model(), settings, target, mask):
         if run.stopped:
@@ -103,9 +96,3 @@ def attack(order: Order, brush: Any, folder: Path, run: Run) -> Iterator[Moment]
     saved, used = read_painting(path), replace(settings, steps=step.number)
     result = Result(str(path), used, compare(painting, saved), visibility(painting.levels, saved.levels))
     yield Moment(step.number, result=result)
-
-
-def chosen(painting: Painting, order: Order, mask: Levels | None) -> int:
-    """The epsilon at which the change is as visible in this painting as the strength says."""
-    share = shares(painting, order.settings(64), mask)
-    return epsilon_for(painting.levels, share, STRENGTHS[order.strength or BALANCED])

@@ -12,7 +12,10 @@ class Expected(NamedTuple):
     paintings: int
 
 
-EXPECTED: dict[tuple[str, str, int, int], Expected] = {}
+EXPECTED: dict[tuple[str, str, int, int], Expected] = {
+    ("atelier", "balanced", 25, 1): Expected(27, -15, 51, 8),
+    ("atelier", "strong", 25, 1): Expected(8, -40, 34, 8),
+}
 """By the model's title, the strength's word, steps and samples, all else as usual; of others the page says nothing."""
 
 

@@ -15,7 +15,7 @@ from advdm import mimicry as library
 from advdm.files import shown
 from advdm.imitators import learn
 from advdm.judge import shared_judge
-from advdm.mimicry import ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, Finding
+from advdm.mimicry import ORIGINAL, PROMPT_ONLY, RANDOM, Finding, three_sides
 from advdm.settings import LEAST_PICTURES, InversionSettings, LoraSettings, MimicrySettings
 from advdm.sheets import picture
 from ui.runs import Run, model
@@ -60,11 +60,11 @@ def experiment(
     values go in and out.
     """
     library.check_mimicry(model(), settings)
-    sides = {ORIGINAL: read_side(originals), PROTECTED: read_side(copies)}
-    doubt = library.doubt(*sides.values())
-    if control:
-        pairs = enumerate(zip(*sides.values(), strict=True), settings.seed)
-        sides[RANDOM] = [library.with_random_noise(a, largest_change(a, b), seed) for seed, (a, b) in pairs]
+    paintings = read_side(originals), read_side(copies)
+    doubt = library.doubt(*paintings)
+    sides = three_sides(*paintings, settings.seed)
+    if not control:
+        del sides[RANDOM]
     name = shown(originals[0]) + (f" and {len(originals) - 1} more" if originals[1:] else "")
     now = Moment(name, settings, tuple(sides), [], {}, doubt=doubt)
     due = 0.0
@@ -122,9 +122,3 @@ def read_pictures(paths: Sequence[str]) -> Tensor:
     """(n, 3, S, S) in [0, 1]: what the visitor sees is what is judged."""
     levels = np.stack([np.asarray(Image.open(path)) for path in paths])
     return torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
-
-
-def largest_change(original: Painting, copy: Painting) -> int:
-    """In 8-bit levels; a copy of another size is compared in that size."""
-    resized = np.asarray(Image.fromarray(original.levels).resize(copy.size, Image.Resampling.LANCZOS))
-    return int(np.abs(resized.astype(np.int16) - copy.levels).max())

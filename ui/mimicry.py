@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from inspect import signature
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -16,40 +17,37 @@ from PIL import Image
 from advdm import SettingsError
 from advdm.mimicry import ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, percent
 from advdm.settings import (
+    IMITATORS,
     LEAST_PICTURES,
     ImitatorSettings,
     InversionSettings,
-    LoraSettings,
     MimicrySettings,
     RepaintSettings,
-)
+)  # fmt: skip
 from ui.experiment import Moment, experiment, paint_more
-from ui.runs import Clock, Run, gpu_seconds, in_words, model, number_of, on_gpu, say, time_of, whole
+from ui.pace import Clock, Work, gpu_seconds, in_words, learning, painting, time_of
+from ui.runs import Run, model, number_of, on_gpu, say, whole
 from ui.uploads import objection
 
-LABELS = {
-    PROMPT_ONLY: "Never saw it",
-    ORIGINAL: "From the original",
-    PROTECTED: "From the protected copy",
-    RANDOM: "From random noise",
-}
+LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", RANDOM: "Noise"}
+"""What an imitator learned from, in a word."""
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
-MOST_PROMPTS, LONGEST_PROMPT = 12, 200
+MOST_PROMPTS, LONGEST_PROMPT, MOST_OF_EACH = 12, 200, 100
 
 
 class Order(NamedTuple):
     """What a visitor asks for; the page's components stand in the same form, and so do the API's parameters."""
 
-    original: Any
-    protected: Any
-    imitator: Any
-    control: Any
-    steps: Any
-    prompts: Any
-    count: Any
-    strength: Any
-    seed: Any
+    original: Any = None
+    protected: Any = None
+    imitator: Any = None
+    control: Any = None
+    steps: Any = None
+    prompts: Any = None
+    count: Any = None
+    strength: Any = None
+    seed: Any = None
 
     @property
     def settings(self) -> MimicrySettings:
@@ -60,8 +58,8 @@ class Order(NamedTuple):
     def learner(self) -> ImitatorSettings:
         if self.imitator == "repaint":
             return RepaintSettings(self.strength)
-        kind = LoraSettings if self.imitator == "lora" else InversionSettings
-        return kind(steps=whole(self.steps)) if self.steps else kind()
+        kind = IMITATORS[self.imitator]
+        return kind(**({"steps": whole(self.steps)} if self.steps else {}))
 
     @property
     def sides(self) -> int:
@@ -95,7 +93,7 @@ def show(run: Run | None, *wishes: Any) -> Iterator[Shown]:
         settings = order.settings
         cleared = Shown(say("Reading the pictures.", 0), "", [], None, None, None, gr.update(interactive=False), None)
         yield cleared._replace(welcome=gr.update(visible=False), results=gr.update(visible=True))
-        work = learning(settings, order.sides) | painting(settings, settings.pictures, order.sides)
+        work = {**learning(settings, order.sides), **painting(settings, order.sides)}
         given = (order.original, order.protected, bool(order.control), settings, run.folder, run)
         yield from follow(run, work, experiment, *given)
 
@@ -106,37 +104,35 @@ def show_more(run: Run | None, known: Moment | None) -> Iterator[Shown]:
     if known is None or not os.path.exists(known.learned):
         raise gr.Error("What was learned is gone: let the imitators learn again.", print_exception=False)
     with run.working(known.learned, *known.downloads, *(path for side in known.pictures.values() for path in side)):
-        yield from follow(run, more_work(known), paint_more, more(known), run.folder, run)
+        now = more(known)
+        work = painting(now.settings, len(now.sides), known.count)
+        yield from follow(run, work, paint_more, now, run.folder, run)
 
 
-def follow(run: Run, work: dict[str, float], task: Callable[..., Iterator[Moment]], *given: Any) -> Iterator[Shown]:
+def follow(run: Run, work: Work, task: Callable[..., Iterator[Moment]], *given: Any) -> Iterator[Shown]:
     """What the page shows of each moment of an experiment, and of its end."""
-    started = time.monotonic()
-    clocks = {kind: Clock(kind, passes) for kind, passes in work.items()}
+    started, clock, start = time.monotonic(), Clock(work), None
     blank = run.folder / "blank.png"
     Image.new("RGB", (64, 64), "#d6d3d1").save(blank)
-    start: int | None = None
     with closing(on_gpu(gpu_seconds(work), task, *given)) as moments:
         for moment in moments:
-            made = sum(map(len, moment.pictures.values()))
-            if not moment.learned:
-                done, total, kind = len(moment.losses), steps_of(moment.settings), next(iter(clocks))
-                line = f"Learning: step {done} of {total}"
-            else:
+            if moment.learned or isinstance(moment.settings.imitator, RepaintSettings):
+                made = sum(map(len, moment.pictures.values()))
                 start = made if start is None else start
-                done, total, kind = made - start, moment.settings.pictures * (1 + len(moment.sides)) - start, "picture"
-                line = f"Painting: picture {done} of {total}"
-            line += clocks[kind].tick(done / total) + "."
-            after = work["picture"] if kind != "picture" else 0
-            share = 1 - (work[kind] * (1 - done / total) + after) / sum(work.values())
-            status = say("Stopping." if run.stopped else line, share)
-            yield Shown(status, strong(moment.doubt), gallery(moment, str(blank)), curve_of(moment))
+                kind, done, of = "picture", made - start, moment.settings.pictures * (1 + len(moment.sides)) - start
+                line = f"Painting: picture {done} of {of}"
+            else:
+                kind, done, of = next(iter(work)), len(moment.losses), moment.settings.imitator.steps
+                line = f"Learning: step {done} of {of}"
+            left, share = clock.tick(kind, done / of)
+            status = say("Stopping." if run.stopped else f"{line}{left}.", share)
+            yield Shown(status, strong(moment.doubt), gallery(moment, blank), curve_of(moment))
     seconds = time.monotonic() - started
-    end = f"{'Stopped' if run.stopped else 'Done'} after {in_words(seconds).removeprefix('about ')}: {moment.name}."
+    end = f"{'Stopped' if run.stopped else 'Done'} after {in_words(seconds)}: {moment.name}."
     yield Shown(
         say(end),
         finding(moment),
-        gallery(moment, str(blank)),
+        gallery(moment, blank),
         curve_of(moment),
         list(moment.downloads) or None,
         report_of(moment, seconds),
@@ -163,7 +159,7 @@ def mimic(*wishes: Any) -> Iterator[tuple[list[tuple[str, str]], dict[str, Any] 
     run = Run.new()
     for page in show(run, *wishes):
         if page.report not in (None, gr.skip()):
-            pictures, report = page.pictures, page.report
+            pictures, report = page.pictures["value"], page.report
         yield pictures, report  # each time, so that a client who leaves is noticed
     run.keep_only(*(path for path, _ in pictures))  # the page's files, which nobody sees here
 
@@ -171,36 +167,17 @@ def mimic(*wishes: Any) -> Iterator[tuple[list[tuple[str, str]], dict[str, Any] 
 mimic.__signature__ = signature(Order)  # type: ignore[attr-defined]  # whose names the API's parameters have
 
 
-def steps_of(settings: MimicrySettings) -> int:
-    return 1 if isinstance(settings.imitator, RepaintSettings) else settings.imitator.steps
-
-
-def learning(settings: MimicrySettings, sides: int) -> dict[str, float]:
-    """Passes of all that learn."""
-    batch = 0 if isinstance(settings.imitator, RepaintSettings) else settings.imitator.batch
-    return {f"learn {type(settings.imitator).__name__}": steps_of(settings) * batch * sides}
-
-
-def painting(settings: MimicrySettings, pictures: int, sides: int) -> dict[str, float]:
-    """Passes of all that paint, and of one that saw nothing: forward alone is a third, and guidance takes it twice."""
-    share = settings.imitator.strength if isinstance(settings.imitator, RepaintSettings) else 1
-    return {"picture": pictures * (1 + sides * share) * settings.sampling.steps * 2 / 3}
-
-
 def more(known: Moment) -> Moment:
-    """The same experiment with twice as many pictures, at least one more of each prompt."""
-    rounds = math.ceil(known.count / len(known.settings.prompts))
-    return replace(known, settings=replace(known.settings, count=rounds + max(1, rounds)))
-
-
-def more_work(known: Moment) -> dict[str, float]:
-    settings = more(known).settings
-    return painting(settings, settings.pictures - known.count, len(known.sides))
+    """The same experiment with twice as many pictures, at least one more of each prompt, and enough for a verdict."""
+    prompts = len(known.settings.prompts)
+    pictures = max(2 * known.count, known.count + prompts, LEAST_PICTURES)
+    return replace(known, settings=replace(known.settings, count=min(MOST_OF_EACH, math.ceil(pictures / prompts))))
 
 
 def more_label(known: Moment) -> str:
-    count = more(known).settings.pictures - known.count
-    return f"Paint {number_of(count, 'more picture')} a side{time_of(more_work(known))}"
+    settings = more(known).settings
+    cost = time_of(painting(settings, len(known.sides), known.count))
+    return f"Paint {number_of(settings.pictures - known.count, 'more picture')} a side{cost}"
 
 
 def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
@@ -238,19 +215,16 @@ def prompts_from(text: str | None) -> tuple[str, ...]:
     return prompts
 
 
-def describe(*wishes: Any) -> tuple[str, Any]:
-    """What a click on the button takes, and what the control adds to it."""
+def describe(*wishes: Any) -> str:
+    """What a click on the button takes."""
     try:
         order = Order(None, None, *wishes)
         settings = order.settings
     except SettingsError as error:
-        return str(error), gr.skip()
-    work = learning(settings, order.sides) | painting(settings, settings.pictures, order.sides)
-    alone = learning(settings, 1) | {"picture": painting(settings, settings.pictures, 1)["picture"] / 2}
-    pictures = settings.pictures * (1 + order.sides)
-    learn = "No learning" if isinstance(settings.imitator, RepaintSettings) else number_of(steps_of(settings), "step")
-    adds = f"Shows what any change of that size would do{time_of(alone).replace(', ', '; adds ')}."
-    return f"{learn}, {pictures} pictures{time_of(work)}.", gr.update(info=adds)
+        return str(error)
+    learns, paints = learning(settings, order.sides), painting(settings, order.sides)
+    steps = f"{number_of(settings.imitator.steps, 'step')}, " if learns else ""
+    return f"{steps}{settings.pictures * (1 + order.sides)} pictures{time_of({**learns, **paints})}."
 
 
 def finding(moment: Moment) -> str:
@@ -272,17 +246,17 @@ def strong(sentence: str) -> str:
     return f"**{sentence}**" if sentence else ""
 
 
-def gallery(moment: Moment, blank: str) -> list[tuple[str, str]]:
+def gallery(moment: Moment, blank: Path) -> Any:
     """A row for each prompt and seed, in it the picture of each side, blank while it is not painted yet."""
-    rows = max(map(len, moment.pictures.values()), default=0)
-    prompts, _ = moment.settings.order(0, rows)
-    subjects = [p.removesuffix(" in the style of {}").replace("a painting of ", "").replace("{}", "*") for p in prompts]
     files = {side: moment.pictures.get(side, []) for side in (PROMPT_ONLY, *moment.sides)}
-    return [
-        (of[row] if row < len(of) else blank, f"{LABELS[side]}: {subjects[row]}")
-        for row in range(rows)
+    prompts, _ = moment.settings.order(0, max(map(len, files.values())))
+    subjects = [p.removesuffix(" in the style of {}").replace("a painting of ", "").replace("{}", "*") for p in prompts]
+    pictures = [
+        (of[row] if row < len(of) else str(blank), f"{LABELS[side]}: {subject}")
+        for row, subject in enumerate(subjects)
         for side, of in files.items()
     ]
+    return gr.update(value=pictures, columns=len(files))
 
 
 def curve_of(moment: Moment) -> pd.DataFrame:
@@ -294,14 +268,15 @@ def curve_of(moment: Moment) -> pd.DataFrame:
 
 
 def report_of(moment: Moment, seconds: float) -> dict[str, Any]:
-    """The settings as used and what came of them, as in the command line's --report."""
+    """The settings as used and what came of them, by the names of the command line's report."""
     settings, found = moment.settings, moment.finding
-    kind = {InversionSettings: "inversion", LoraSettings: "lora", RepaintSettings: "repaint"}[type(settings.imitator)]
-    used = {**asdict(settings), "imitator": kind, **asdict(settings.imitator)}
-    used |= {"steps": len(moment.losses), "pictures": moment.count, "seconds": round(seconds, 2)}
-    report = {"model": model().title, **model().machine, **used}
+    imitator = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
+    learned = {**asdict(settings.imitator), "steps": len(moment.losses)}
+    painted = {"prompts": settings.prompts, "pictures": moment.count, **asdict(settings.sampling)}
+    report = {"model": model().title, **model().machine, "imitator": imitator, "learning": learned, "painting": painted}
+    report |= {"seed": settings.seed, "seconds": round(seconds, 2)}
     if found:
-        gain = {"gain": found.gain.value, "gain_low": found.gain.low, "gain_high": found.gain.high}
-        report |= {**gain, "imitation": {side: asdict(one) for side, one in found.imitation.items()}}
-        report |= {"distance": found.distance, "sentence": found.sentence}
+        report |= {"gain": found.gain.value, "gain_low": found.gain.low, "gain_high": found.gain.high}
+        report |= {"imitation": {side: asdict(one) for side, one in found.imitation.items()}}
+        report |= {"distance": found.distance, "verdict": found.verdict, "sentence": found.sentence}
     return report

@@ -20,6 +20,9 @@ WELCOME = """### How it works
 2. **Equal imitators** learn from the original, from the protected copy and, as a control, from random noise.
 3. **Look.** All paint the same subjects, and an independent judge measures how near each came to the painting.
 """
+CONTROL = "What any change of that size would do; about a third of the time."
+HOW = """What each learned from: nothing (unseen), the original, the protected copy, or random noise. Click a picture to
+enlarge it; the arrow keys go from side to side."""
 ABOUT = """### What this test is, and what it is not
 It is one imitator on **{}**. Others, and other models, may do better. The score comes with an interval: where it is
 wide, chance decides, and more pictures narrow it. Do not train on living artists' work without their leave.
@@ -36,10 +39,10 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 original, protected = paintings_input("Original"), paintings_input("Protected")
             imitator = gr.Radio(IMITATORS, value="inversion", label="Imitator")  # type: ignore[arg-type]
             strength = gr.Slider(0.1, 1, 0.5, label="How much is painted anew", visible=False)
-            control = gr.Checkbox(True, label="Random noise as a control", info=" ")
+            control = gr.Checkbox(True, label="Random noise as a control", info=CONTROL)
             price = gr.Markdown()
             with gr.Row():
-                start = gr.Button("Let them learn and paint", variant="primary", min_width=100, elem_id="mimic")
+                start = gr.Button("Learn and paint", variant="primary", min_width=100, elem_id="mimic")
                 stop = gr.Button("Stop", interactive=False, min_width=100, elem_id="stop-mimic")
             status = status_line(complaint([], []))
             with gr.Accordion("Advanced", open=False):
@@ -56,7 +59,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 finding = gr.Markdown()
                 more = gr.Button("Paint more", interactive=False, elem_id="more")
                 pictures = gallery("Row by row the same prompt and seed", 4, "labelled", height=640)
-                gr.Markdown("Click a picture to enlarge it; the arrow keys go from side to side.")
+                gr.Markdown(HOW)
                 with gr.Tab("Losses"):
                     curve = gr.LinePlot(
                         x="step",
@@ -76,7 +79,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
             gr.Markdown(ABOUT.format(model().title))
 
     order = Order(original, protected, imitator, control, steps, prompts, count, strength, seed)
-    gr.on(None, describe, order[2:], [price, control], **QUIET)  # at the start, and when something changes
+    gr.on(None, describe, order[2:], price, **QUIET)  # at the start, and when something changes
     imitator.input(lambda kind: gr.update(visible=kind == "repaint"), imitator, strength, **QUIET)
     take.click(use_pair, pair, [original, protected, status], **QUIET)
     for side in (original, protected):
@@ -85,7 +88,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
     gr.on(changes, new_pair, [original, protected], [status, welcome, results, finding, known], **QUIET)
     outputs = Shown(status, finding, pictures, curve, downloads, report, more, known, welcome, results)
     for end in wire(stop, status, outputs, (start, show, order), (more, show_more, [known])):
-        end.then(describe, order[2:], [price, control], **QUIET)
+        end.then(describe, order[2:], price, **QUIET)
     gr.on([], mimic, [*order], [pictures, report], **LANE)
 
 

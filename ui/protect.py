@@ -19,8 +19,9 @@ from advdm.folders import Found, Skipped, why_skipped
 from advdm.paintings import Levels, write_preview
 from advdm.visibility import word
 from ui import expected
-from ui.attack import Moment, Order, Result, attack, passes
-from ui.runs import Clock, Run, gpu_seconds, model, number_of, on_gpu, say, time_of
+from ui.attack import Moment, Order, Result, attack
+from ui.pace import Clock, attacking, gpu_seconds, time_of
+from ui.runs import Run, model, number_of, on_gpu, say
 from ui.uploads import SHOWN_SIDE, objection, under_the_brush
 
 EFFORTS = {"Quick": (25, 1), "Thorough": (100, 4)}
@@ -63,7 +64,7 @@ def show(run: Run | None, many: bool, files: list[str] | None, brush: Any, *wish
 def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
     """Previews about every second, then the result, also of a stopped run."""
     with run.working(order.painting, order.mask, order.target):
-        steps = order.settings(1).steps
+        steps = order.settings.steps
         original = read_painting(order.painting)
         before = str(write_preview(original.levels, original, run.folder / "original.png", SHOWN_SIDE))
         gone = gr.update(value=None, interactive=False)
@@ -93,7 +94,7 @@ def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
 def show_several(run: Run, files: Sequence[str], order: Order) -> Iterator[Shown]:
     """One after another with the same settings: one that fails does not stop the others, and is named."""
     with run.working(*files, order.target):
-        order.settings(1)
+        _ = order.settings  # refuses, before the first painting, what is out of range
         reasons = {path: why_skipped(Path(path)) for path in files}
         skipped = Found((), tuple(Skipped(Path(path), why) for path, why in reasons.items() if why))
         lines, copies = skipped.sentences, list[str]()
@@ -127,14 +128,14 @@ def follow(
     run: Run, order: Order, brush: Any, folder: Path, place: tuple[int, int] = (0, 1)
 ) -> Iterator[tuple[Moment, Any]]:
     """Each moment of one attack, and how it stands in words; place is the painting's number, of how many."""
-    work, steps, (number, count) = passes(order.steps, order.samples, order.objective), order.steps, place
-    ((kind, amount),) = work.items()
-    clock = Clock(kind, amount)
-    which = f"Painting {number + 1} of {count}, {shown(order.painting)}. " if count > 1 else ""
+    steps, (number, count) = order.steps, place
+    work = attacking(steps, order.samples, order.objective)
+    ((kind, _),) = work.items()
+    clock, which = Clock(work), f"Painting {number + 1} of {count}, {shown(order.painting)}. " if count > 1 else ""
     with closing(on_gpu(gpu_seconds(work), attack, order, brush, folder, run)) as moments:
         for moment in moments:
-            share = moment.done / steps
-            line = f"Step {moment.done} of {steps}{clock.tick(share)}." if moment.preview else "Writing the copy."
+            left, share = clock.tick(kind, moment.done / steps)
+            line = f"Step {moment.done} of {steps}{left}." if moment.preview else "Writing the copy."
             yield moment, say(which + ("Stopping." if run.stopped else line), (number + share) / count)
 
 
@@ -164,7 +165,7 @@ protect.__signature__ = signature(Order)  # type: ignore[attr-defined]  # the na
 def summary(result: Result, order: Order, brush: Any) -> list[str]:
     """The result in a few sentences."""
     used, found = result.settings, result.comparison
-    by = "" if order.epsilon else f", chosen for this painting by {order.strength}"
+    by = "" if order.epsilon else f", chosen for this painting by {order.strength.capitalize()}"
     psnr = f"{found.psnr:.1f} dB" if math.isfinite(found.psnr) else "infinite"
     numbers = f"Epsilon {used.epsilon}{by} · largest change {found.max_change} of 255 levels · PSNR {psnr}"
     usual = Settings(epsilon=used.epsilon, steps=used.steps, samples=used.samples, seed=used.seed)
@@ -224,7 +225,8 @@ def zipped(paths: Sequence[str], archive: Path) -> str:
 def describe(steps: float, samples: float, objective: str) -> Any:
     """The effort's word, None where there is none, and what it costs."""
     value = next((word for word, meaning in EFFORTS.items() if meaning == (steps, samples)), None)
-    return gr.update(value=value, info=f"{number_of(int(steps), 'step')}{time_of(passes(steps, samples, objective))}.")
+    cost = time_of(attacking(steps, samples, objective))
+    return gr.update(value=value, info=f"{number_of(int(steps), 'step')}{cost}.")
 
 
 def new_painting(painting: str | None) -> tuple[Any, ...]:

@@ -6,13 +6,14 @@ from typing import Any
 import gradio as gr
 
 from advdm import Settings
-from advdm.settings import MEANINGS, TARGETED
-from ui.attack import BALANCED, STRENGTHS, Order
+from advdm.settings import MEANINGS, STRENGTHS, TARGETED
+from ui.attack import Order
 from ui.protect import AMPLIFIED, CHOOSE, EFFORTS, Shown, describe, new_files, new_painting, protect, show
 from ui.runs import LANE, QUIET, model, part_of_the_page, status_line, wire
 from ui.theme import gallery
 from ui.uploads import BrushInput, FilesInput, PaintingInput, shown_as
 
+BALANCED = "balanced"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WELCOME = """### How it works
 1. **Choose a painting**, or an example by Vincent van Gogh.
@@ -49,7 +50,8 @@ def build_protect_tab() -> gr.State:
             with gr.Tab("Several") as several_tab:
                 files = FilesInput(label="Paintings", file_count="multiple", height=200)
                 folder = gr.UploadButton("Add a folder", file_count="directory", size="sm")
-            strength = gr.Radio(list(STRENGTHS), value=BALANCED, label="Strength", info="How visible it may become.")
+            words = [(name.capitalize(), name) for name in STRENGTHS]
+            strength = gr.Radio(words, value=BALANCED, label="Strength", info="How visible it may become.")
             effort = gr.Radio(list(EFFORTS), value="Quick", label="Effort")
             with gr.Row():
                 start = gr.Button("Protect", variant="primary", min_width=100, elem_id="protect")

@@ -1,4 +1,4 @@
-"""One run of the page: its folder, its Stop, its time, its errors in words; Protect and Mimicry share it.
+"""One run of the page: its folder, its Stop, its errors in words; Protect and Mimicry share it.
 
 All files of the app lie in one folder of its own, which a thread empties of what is old, and which goes with the app.
 """
@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
-import numpy as np
 import spaces
 from gradio.utils import get_upload_folder
 
-from advdm import AdvDMError, LatentDiffusion, Painting, Settings, load_model, protection_steps
+from advdm import AdvDMError, LatentDiffusion, load_model
 from advdm.files import make_folder, reason
 
 KEPT, CHECKED = 50 * 60, 5 * 60
@@ -33,11 +32,6 @@ LANE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "show
 """Of the events that work with the model, one at a time."""
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Of the page's small events."""
-ON_ZERO = os.getenv("SPACES_ZERO_GPU", "").lower() in ("1", "true")
-ANONYMOUS_SECONDS = 80
-"""The longest call that ZeroGPU admits for a visitor without an account."""
-ZERO_PASS = 0.08
-"""Seconds of a pass of Stable Diffusion there: a generous guess, for the app itself may not compute before a run."""
 
 Moment = TypeVar("Moment")
 BUSY: dict["Run", set[Path]] = {}
@@ -151,62 +145,6 @@ def on_gpu(seconds: int, work: Callable[..., Iterator[Moment]], *given: Any) -> 
     """What `work` yields. On ZeroGPU it runs in another process, for at most so many seconds of the visitor's day."""
     with said():
         yield from work(*given)
-
-
-PACES: dict[str, float] = {}
-"""Seconds of one pass, by kind of work, as the last run took them; "pass" is for all kinds that were not seen yet."""
-REST = 3.0
-"""Seconds to read, judge and write."""
-
-
-def gauge() -> None:
-    """Measure a pass: a picture forward and back through the denoiser, a third of an attack's step of one sample."""
-    if ON_ZERO:
-        PACES["pass"] = ZERO_PASS
-        return
-    levels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
-    moments = [time.monotonic() for _ in protection_steps(Painting(levels), model(), Settings(steps=3))]
-    PACES["pass"] = (moments[-1] - moments[0]) / (len(moments) - 1) / 3
-
-
-def seconds_of(work: Mapping[str, float]) -> float | None:
-    """How long so many passes of each kind take, as far as is known."""
-    paces = [PACES.get(kind, PACES.get("pass")) for kind in work]
-    return REST + sum(pace * passes for pace, passes in zip(paces, work.values(), strict=True)) if all(paces) else None
-
-
-def gpu_seconds(work: Mapping[str, float]) -> int:
-    """What a run asks of ZeroGPU."""
-    return round(REST + 1.5 * (seconds_of(work) or 0))
-
-
-def time_of(work: Mapping[str, float]) -> str:
-    """The same for people: ", about 40 s", or nothing where it is not known; with what ZeroGPU would refuse."""
-    seconds = seconds_of(work)
-    account = ON_ZERO and gpu_seconds(work) > ANONYMOUS_SECONDS
-    return (f", {in_words(seconds)}" if seconds else "") + ("; sign in to Hugging Face first" if account else "")
-
-
-class Clock:
-    """Times one kind of work: `tick` after each bit of it."""
-
-    def __init__(self, kind: str, passes: float) -> None:
-        self.kind, self.passes = kind, passes
-        self.begin: tuple[float, float] | None = None
-
-    def tick(self, share: float) -> str:
-        """What is left where `share` is done, in words. What it took to begin does not count."""
-        now = time.monotonic()
-        self.begin = self.begin or (now, share)
-        since, done = self.begin
-        if share > done:
-            PACES[self.kind] = (now - since) / (share - done) / self.passes
-        pace = PACES.get(self.kind, PACES.get("pass"))
-        return f", {in_words(pace * self.passes * (1 - share))} left" if pace and share < 1 else ""
-
-
-def in_words(seconds: float) -> str:
-    return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} min"
 
 
 def number_of(count: int, noun: str) -> str:

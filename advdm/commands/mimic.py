@@ -123,7 +123,7 @@ def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
     """Each original with its copy, by the names that `protect` gives or by its own; in order where no name tells."""
     # A folder may hold the copies beside the originals, or only copies, which are passed over where originals are.
     copies = sorted(protected.glob("[!.]*_protected.png")) if os.path.isdir(protected) else [protected]
-    originals = found_aloud([original], used=copies.__contains__)
+    originals = found_aloud([original], used=lambda path: path in copies and path != original)
     copies = copies or found_aloud([protected])
     if len(originals) != len(copies):
         raise AdvDMError(

@@ -98,7 +98,7 @@ def protect(options: argparse.Namespace) -> int:
         outcomes = {source: one for share in gather_object([outcomes]) for source, one in share.items()}
     finally:  # after Ctrl-C too: what is finished is reported
         used: Report = {"model": model.title, **asdict(settings), "step_size": settings.stride, **model.machine}
-        used |= {name: shown(path) for name in ("target", "mask") if (path := getattr(options, name))}
+        used |= {name: shown(given) for name in ("strength", "target", "mask") if (given := getattr(options, name))}
         reports = [used | {"painting": shown(source)} | outcomes[source] for source in sources if source in outcomes]
         if options.report and state.is_main_process and any("protected" in report for report in reports):
             write_report(options.report, reports if len(sources) > 1 else reports[0])
@@ -210,6 +210,6 @@ def check_output(path: Path, sources: Sequence[Path]) -> None:
 def summary(source: Path, output: Path, report: Report) -> str:
     psnr = "infinite" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
     return (
-        f"{shown(source)}: largest change {report['max_change']}, PSNR {psnr}, SSIM {report['ssim']:.3f}, "
-        f"perceptual distance {report['perceptual']:.3f}, {report['seconds']:.1f} s, {output}"
+        f"{shown(source)}: largest change {report['max_change']}, visibility {report['visibility']:.1f} JOD, "
+        f"PSNR {psnr}, SSIM {report['ssim']:.3f}, {report['seconds']:.1f} s, {output}"
     )

@@ -9,6 +9,7 @@ less than its control, random noise of the same epsilon.
 """
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,10 @@ def compare_subjects(table: DataFrame, distances: DataFrame) -> None:
     for side in table.index.drop([PROMPT_SIDE, ORIGINAL_SIDE]):
         kept = 100 * (prompt - distances.loc[side])
         put(table, side, "imitation", ratio(kept, given))
-        table.loc[side, "spread"] = spread(kept / given, given)
+        table.at[side, "spread"] = spread(kept / given, given)
         control = control_of(side)
         if side[0] not in (ORIGINAL, RANDOM) and control in distances.index:
-            table.loc[side, "sign_test"] = sign_test(distances.loc[side] - distances.loc[control])
+            table.at[side, "sign_test"] = sign_test(distances.loc[side] - distances.loc[control])
 
 
 def control_of(side: Key) -> Key:
@@ -101,12 +102,13 @@ def sign_test(farther: Series) -> float:
 
 
 def put(table: DataFrame, side: Key, name: str, one: Estimate) -> None:
-    table.loc[side, [name, f"{name}_low", f"{name}_high"]] = [one.value, one.low, one.high]
+    for column, value in zip((name, f"{name}_low", f"{name}_high"), astuple(one), strict=True):
+        table.at[side, column] = value
 
 
 def estimate_of(table: DataFrame, side: Key, name: str) -> Estimate:
     """A number of a side with its interval."""
-    return Estimate(*table.loc[side, [name, f"{name}_low", f"{name}_high"]])
+    return Estimate(*(table.at[side, column] for column in (name, f"{name}_low", f"{name}_high")))
 
 
 def markdown(table: DataFrame) -> str:
@@ -120,7 +122,7 @@ def markdown(table: DataFrame) -> str:
 
 def written(table: DataFrame, side: Key, name: str) -> str:
     """A number as the table shows it; nothing where it is not known."""
-    value: Any = table.loc[side, name]
+    value: Any = table.at[side, name]
     if np.isnan(value):
         return ""
     if name == "imitation":
@@ -142,7 +144,7 @@ def remarks(table: DataFrame, rows: Sequence[Row]) -> list[str]:
         "compare them within this table only.",
     ]
     for side in table.index:
-        value = table.loc[side, "imitation"]
+        value = table.at[side, "imitation"]
         if side[2] != "none" or np.isnan(value):
             continue
         if side[0] == RANDOM and not CONTROL[0] <= value <= CONTROL[1]:
@@ -150,6 +152,6 @@ def remarks(table: DataFrame, rows: Sequence[Row]) -> list[str]:
                 f"**{Side(*side)} reads {value:.0f}: while it does not lie between {CONTROL[0]} and {CONTROL[1]}, no "
                 "other number is to be believed.**"
             )
-        if side[0] != RANDOM and control_of(side) in table.index and value >= table.loc[control_of(side), "imitation"]:
+        if side[0] != RANDOM and control_of(side) in table.index and value >= table.at[control_of(side), "imitation"]:
             found.append(f"**{Side(*side)} does no better than random noise: that is a bug.**")
     return found
