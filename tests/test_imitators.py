@@ -128,8 +128,9 @@ def test_a_preview_between_steps_paints_and_disturbs_nothing(tiny, settings, pai
     plain = tiny.generate(tiny.embed("a boat"), [0], steps=2)
     previews = []
     for step in learn(tiny, [[painting], [other]], settings):
+        assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], steps=2), plain), "before a preview"
         previews.append(painted(step.learned()[0], tiny))
-        assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], steps=2), plain)
+        assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], steps=2), plain), "and after it"
     assert not torch.equal(previews[0], previews[-1]), "it is still learning"
     assert torch.equal(previews[-1], painted(alone[0], tiny))
     for mine, theirs in zip(step.learned(), alone, strict=True):
