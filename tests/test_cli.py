@@ -18,7 +18,7 @@ from PIL import Image
 
 from advdm import cli, compare, read_painting
 from advdm.commands.protect import plan_outputs
-from advdm.commands.shared import chosen, mimicry_settings
+from advdm.commands.shared import attack_settings, mimicry_settings
 from advdm.models import SHORT_NAMES
 from advdm.settings import EvaluationSettings, InversionSettings, LoraSettings, MimicrySettings, Settings
 from tests.command_line import (  # noqa: F401  (fixtures)
@@ -263,14 +263,14 @@ def test_read_only_and_empty_folders(monkeypatch: pytest.MonkeyPatch, no_model: 
 
 def test_defaults_are_those_of_the_library() -> None:
     parse = cli.parser().parse_args
-    assert Settings(**chosen(parse(["protect", "a.png"]), Settings)) == Settings()
+    assert attack_settings(parse(["protect", "a.png"])) == Settings()
     assert mimicry_settings(parse(["mimic", "a.png", "b.png", "-o", "out"])) == MimicrySettings()
     options = parse(["evaluate", "DIR", "--imitator", "lora"])
     evaluation = EvaluationSettings(options.epsilons, options.objectives, options.seeds)
     assert evaluation == EvaluationSettings()
     assert mimicry_settings(options) == MimicrySettings(LoraSettings())
     options = parse(["robustness", "a.png", "-o", "out", "--imitator-steps", "7", "--steps", "9"])
-    assert Settings(**chosen(options, Settings)) == Settings(steps=9)
+    assert attack_settings(options) == Settings(steps=9)
     assert mimicry_settings(options).imitator.steps == 7
 
 

@@ -74,13 +74,14 @@ def test_evaluate_from_files_to_tables_and_again(learning: list[int], capsys: Ca
     assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
     assert learning == [7, 7], "once for each picture, all sides together"
     results = {name: Path("out", name).read_bytes() for name in os.listdir("out") if name != "cells"}
-    assert sorted(results) == ["evaluation.csv", "evaluation.md", "evaluation_sheet.jpg", "evaluation_subjects.csv"]
+    assert sorted(results) == ["evaluation.csv", "evaluation.md", "evaluation_subjects.csv"]
     text = results["evaluation.md"].decode()
     assert capsys.readouterr() == (text, "")
     assert text.startswith("# Evaluation: 2 subjects, 1 seed, tiny\n\n| learned from |")
     assert json.loads(text.split("Settings: `")[1].split("`")[0])["attack"]["steps"] == 2
     assert not list(Path("out").rglob(".*")), "nothing half written stays"
-    assert np.asarray(Image.open("out/evaluation_sheet.jpg")).std() > 5
+    sheets = [np.asarray(Image.open(path)) for path in Path("out").glob("cells/*/sheet.jpg")]
+    assert len(sheets) == 2 and all(sheet.shape[1] > 5 * 64 and sheet.std() > 5 for sheet in sheets)
 
     rows = pd.read_csv("out/evaluation_subjects.csv")
     assert list(rows["subject"].unique()) == ["a.png", "b.jpg"]
@@ -126,15 +127,13 @@ def test_a_folder_is_one_painter_and_what_was_written_is_none(
     learning: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paint("DIR/vincent/a.png", seed=1), paint("DIR/vincent/b.png", size=(70, 99), seed=2)
-    monkeypatch.setattr(cells, "SHEET_SIDE", 100)
     for _ in range(2):
-        quick = ("--epsilons", 4, "--objectives", "advdm", *(x.replace("prompts", "../prompts") for x in PAINT))
+        quick = ("--epsilons", 4, "--objectives", "advdm", *(x.replace("prompts.txt", "../prompts.txt") for x in PAINT))
         with monkeypatch.context() as there:
             there.chdir("DIR")
             assert run("evaluate", ".", "-o", "out", "--steps", 1, *quick) == 0
     assert len(learning) == 3
     assert set(pd.read_csv("DIR/out/evaluation_subjects.csv")["subject"]) == {"a.png", "b.jpg", "vincent"}
-    assert 50 <= max(Image.open("DIR/out/evaluation_sheet.jpg").size) <= 100, "a sheet of many subjects stays a JPEG"
 
 
 def test_sides_are_what_they_are_called(tiny: LatentDiffusion, painting: Painting) -> None:
@@ -269,7 +268,7 @@ def test_each_cell_is_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
         state = SimpleNamespace(
             process_index=index, num_processes=3, is_main_process=False, wait_for_everyone=lambda: None
         )
-        monkeypatch.setattr("advdm.commands.evaluate.processes", lambda device, state=state: state)
+        monkeypatch.setattr("advdm.commands.shared.processes", lambda device, state=state: state)
         assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
     assert len(made) == len(set(made)) == 2
 

@@ -8,23 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advdm.commands.shared import (
-    ATTACK,
-    add_command,
-    add_machine,
-    add_mimicry,
-    add_settings,
-    check_apart,
-    chosen,
-    found_aloud,
-    mimicry_settings,
-    processes,
-    progress,
-    read_aloud,
-)
+from advdm.commands import shared
 from advdm.errors import AdvDMError
 from advdm.files import shown
-from advdm.settings import AS_PUBLISHED, MEANINGS, EvaluationSettings, Settings
+from advdm.settings import AS_PUBLISHED, MEANINGS, EvaluationSettings
 
 if TYPE_CHECKING:
     from advdm.commands.shared import Commands
@@ -33,24 +20,18 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     text = "The experiment of the AdvDM paper as a table. What was interrupted goes on where it stopped."
-    command = add_command(commands, "evaluate", text, evaluate)
+    command = shared.add_command(commands, "evaluate", text, evaluate)
     add = command.add_argument
     add("folder", metavar="DIR", type=Path, help="holds pictures, or a folder of pictures for each painter, or both")
-    add("-o", "--output", type=Path, metavar="DIR", help="for tables, sheet and cells; else DIR_evaluation")
-    add_machine(command)
+    add("-o", "--output", type=Path, metavar="DIR", help="for tables and cells; else DIR_evaluation")
+    shared.add_machine(command)
     epsilons, objectives = map(joined, (EvaluationSettings.epsilons, EvaluationSettings.objectives))
     add("--epsilons", type=numbers, default=epsilons, metavar="N,N", help="largest changes, of 255 levels")
     text = f"the attacks: {AS_PUBLISHED}, or any of {', '.join(MEANINGS)}"
     add("--objectives", type=names, default=objectives, metavar="NAME,NAME", help=text)
-    add(
-        "--seeds",
-        type=int,
-        default=EvaluationSettings.seeds,
-        metavar="N",
-        help="runs on each subject",
-    )
-    add_settings(command, Settings, {name: ATTACK[name] for name in ("steps", "samples", "step_size", "even")})
-    add_mimicry(command, "imitator-")
+    add("--seeds", type=int, default=EvaluationSettings.seeds, metavar="N", help="runs on each subject")
+    shared.add_attack(command, "epsilon", "objective", "as_published", "seed")
+    shared.add_mimicry(command, "imitator-")
 
 
 def joined(values: Sequence[object]) -> str:
@@ -70,19 +51,20 @@ def evaluate(options: argparse.Namespace) -> int:
     from advdm.experiments.cells import Subject
     from advdm.experiments.evaluate import Evaluation
 
-    attack, mimicry = Settings(**chosen(options, Settings)), mimicry_settings(options)
+    attack, mimicry = shared.attack_settings(options), shared.mimicry_settings(options)
     experiment = Evaluation(options.epsilons, options.objectives, options.seeds, attack, mimicry)
     folder, whole = options.folder, Path(os.path.abspath(options.folder))
     if not os.path.isdir(folder):
         raise AdvDMError(f"{shown(folder)} is not a folder.")
     output = options.output or whole.parent / f"{whole.name}_evaluation"
+    shared.check_apart(output, [folder])
 
     def own(path: Path) -> bool:
         """Whether an earlier run wrote it."""
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(output))
 
     files: dict[str, list[Path]] = {}
-    for path in found_aloud([folder], True, own):
+    for path in shared.found_aloud([folder], True, own):
         files.setdefault(path.relative_to(folder).parts[0], []).append(path)
     subjects = [Subject(name, tuple(paths)) for name, paths in files.items()]
     return run(experiment, subjects, output, options)
@@ -96,10 +78,10 @@ def run(experiment: Experiment, subjects: Sequence[Subject], output: Path, optio
 
     device = choose_device(options.device)
     sources = [file for subject in subjects for file in subject.files]
-    check_apart(output, [source.parent for source in sources])
+    shared.check_apart(output, [source.parent for source in sources])
     for source in sources:
-        read_aloud(source)  # one that cannot be read is better known now than after hours
-    state = processes(device)
+        shared.read_aloud(source)  # one that cannot be read is better known now than after hours
+    state = shared.processes(device)
     model = load_model(options.model, device)
     check_mimicry(model, experiment.mimicry)
     cells = plan_cells(subjects, output, experiment, model)
@@ -107,7 +89,8 @@ def run(experiment: Experiment, subjects: Sequence[Subject], output: Path, optio
     state.wait_for_everyone()  # all must have seen the same cells missing before one is made
     # Not split_between_processes, whose older releases give whom nothing is left the last cell once more.
     mine = missing[state.process_index :: state.num_processes]
-    with progress(sum(experiment.ticks(len(cell.subject.files)) for cell in mine), not state.is_main_process) as bar:
+    total = sum(experiment.ticks(len(cell.subject.files)) for cell in mine)
+    with shared.progress(total, quiet=not state.is_main_process) as bar:
         for cell in mine:
             bar.set_description(f"{shown(cell.subject.name)} {cell.seed}")
             make_cell(cell, model, experiment, bar.update)

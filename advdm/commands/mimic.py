@@ -13,22 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from advdm.commands import shared
 from advdm.commands.protect import plan_outputs
-from advdm.commands.shared import (
-    Report,
-    add_command,
-    add_machine,
-    add_mimicry,
-    check_apart,
-    check_report,
-    found_aloud,
-    mimicry_settings,
-    progress,
-    read_aloud,
-    say,
-    settings_used,
-    write_report,
-)
+from advdm.commands.shared import Report
 from advdm.errors import AdvDMError
 from advdm.files import make_folder, reason, shown
 from advdm.settings import MimicrySettings
@@ -44,7 +31,7 @@ PAINTED = re.compile(r"(prompt_only|original|protected|random_noise)(_\d{2,}\.pn
 
 def add(commands: Commands) -> None:
     text = "Imitate a painter from originals, protected copies and random noise, and say how near each imitation came."
-    command = add_command(commands, "mimic", text, mimic)
+    command = shared.add_command(commands, "mimic", text, mimic)
     add = command.add_argument
     add("original", metavar="ORIGINAL", type=Path, help="a painting, or a folder of paintings by one painter")
     add("protected", metavar="PROTECTED", type=Path, help="its protected copy, or a folder of theirs")
@@ -56,8 +43,8 @@ def add(commands: Commands) -> None:
         metavar="DIR",
         help="for pictures, what was learned, report.json",
     )
-    add_machine(command)
-    add_mimicry(command)
+    shared.add_machine(command)
+    shared.add_mimicry(command)
     add("--seed", type=int, default=MimicrySettings.seed, metavar="N", help="of the learning and of the pictures")
     add("--report", type=Path, metavar="FILE.json", help="another copy of report.json")
 
@@ -68,22 +55,22 @@ def mimic(options: argparse.Namespace) -> int:
     from advdm.mimicry import doubt, three_sides
     from advdm.models import choose_device, load_model
 
-    settings = mimicry_settings(options, options.seed)
+    settings = shared.mimicry_settings(options, options.seed)
     device = choose_device(options.device)
     pairs = find_pairs(options.original, options.protected)
     sources = [path for pair in pairs for path in pair]
-    check_apart(options.output, [source.parent for source in sources])
+    shared.check_apart(options.output, [source.parent for source in sources])
     if options.report:
-        check_report(options.report, sources)
-    originals, copies = ([read_aloud(path) for path in side] for side in zip(*pairs, strict=True))
+        shared.check_report(options.report, sources)
+    originals, copies = ([shared.read_aloud(path) for path in side] for side in zip(*pairs, strict=True))
     if doubtful := doubt(originals, copies):
-        say(doubtful)
+        shared.say(doubtful)
     model = load_model(options.model, device)
     start = time.perf_counter()
     sides = {Side(name): ones for name, ones in three_sides(originals, copies, settings.seed).items()}
-    with progress(ticks(settings, len(sides))) as bar:
+    with shared.progress(ticks(settings, len(sides))) as bar:
         outcome = measure(model, sides, settings, bar.update)
-    report = settings_used(settings, model) | {
+    report = shared.settings_used(settings, model) | {
         "seconds": round(time.perf_counter() - start, 2),
         "paintings": [shown(original) for original, _ in pairs],
         "copies": [shown(copy) for _, copy in pairs],
@@ -91,7 +78,7 @@ def mimic(options: argparse.Namespace) -> int:
     }
     write_mimicry(options.output, outcome, report, settings, model)
     if options.report:
-        write_report(options.report, report)
+        shared.write_report(options.report, report)
     print(outcome.finding.sentence)
     print(f"See {options.output / 'sheet.png'}.")
     return 0
@@ -123,8 +110,8 @@ def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
     """Each original with its copy, by the names that `protect` gives or by its own; in order where no name tells."""
     # A folder may hold the copies beside the originals, or only copies, which are passed over where originals are.
     copies = sorted(protected.glob("[!.]*_protected.png")) if os.path.isdir(protected) else [protected]
-    originals = found_aloud([original], used=lambda path: path in copies and path != original)
-    copies = copies or found_aloud([protected])
+    originals = shared.found_aloud([original], used=lambda path: path in copies and path != original)
+    copies = copies or shared.found_aloud([protected])
     if len(originals) != len(copies):
         raise AdvDMError(
             f"Originals: {len(originals)}, protected copies: {len(copies)}. Each original needs its own copy, or the "
@@ -149,7 +136,7 @@ def write_mimicry(
     output: Path, outcome: Outcome, report: Report, settings: MimicrySettings, model: LatentDiffusion
 ) -> None:
     """Pictures, sheet, what was learned and at last the report, in place of those of an earlier run."""
-    from advdm.sheets import picture, sheet, strip
+    from advdm.sheets import picture, sheet
 
     prompts, _ = settings.order(0, settings.pictures)
     again = (output / "report.json").exists()
@@ -158,11 +145,11 @@ def write_mimicry(
         for side, made in outcome.pictures.items():
             for number, one in enumerate(made, 1):
                 picture(one).save(folder / f"{str(side).replace(' ', '_')}_{number:02}.png")
-        strips = {str(side): strip(made) for side, made in outcome.pictures.items()}
-        sheet(strips, [prompt.replace("{}", "*") for prompt in prompts]).save(folder / "sheet.png")
+        rows = {str(side): made for side, made in outcome.pictures.items()}
+        sheet(rows, prompts).save(folder / "sheet.png")
         for side, learned in outcome.learned.items():
             learned.save(model, folder / f"{str(side).replace(' ', '_')}.safetensors")
-        write_report(folder / "report.json", report)
+        shared.write_report(folder / "report.json", report)
 
 
 @contextmanager

@@ -17,23 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from advdm.commands.shared import (
-    ATTACK,
-    Report,
-    add_command,
-    add_machine,
-    add_settings,
-    check_report,
-    chosen,
-    found_aloud,
-    key,
-    processes,
-    progress,
-    read_aloud,
-    say,
-    say_once,
-    write_report,
-)
+from advdm.commands import shared
+from advdm.commands.shared import Report
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, clean, make_folder, shown
 from advdm.settings import STRENGTHS, Settings
@@ -46,13 +31,13 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     text = "Protect paintings, each into a PNG of the same size."
-    command = add_command(commands, "protect", text, protect)
+    command = shared.add_command(commands, "protect", text, protect)
     add = command.add_argument
     add("paintings", nargs="+", metavar="PAINTING", type=Path, help="picture files, and folders of them")
     add("-o", "--output", type=Path, metavar="FILE|DIR", help="a .png (of one painting) or a folder; else beside each")
     add("--recursive", action="store_true", help="search folders within folders too")
-    add_machine(command)
-    add_settings(command, Settings, ATTACK)
+    shared.add_machine(command)
+    shared.add_attack(command)
     add("--strength", choices=STRENGTHS, help="how visible the change may be; chooses epsilon for each painting")
     add("--target", type=Path, metavar="FILE", help="a picture for the objective to drive to; else a pattern")
     add("--mask", type=Path, metavar="FILE", help="as large as the painting: white protects, black leaves it clean")
@@ -67,29 +52,29 @@ def protect(options: argparse.Namespace) -> int:
     from advdm.models import choose_device, load_model
 
     # Whatever can be refused is refused before the model is loaded.
-    settings = Settings(**chosen(options, Settings))
+    settings = shared.attack_settings(options)
     settings.check_target(options.target)
-    target = read_aloud(options.target) if options.target else None
-    mask = read_aloud(options.mask) if options.mask else None
+    target = shared.read_aloud(options.target) if options.target else None
+    mask = shared.read_aloud(options.mask) if options.mask else None
     device = choose_device(options.device)
-    sources = found_aloud(options.paintings, options.recursive)
+    sources = shared.found_aloud(options.paintings, options.recursive)
     if mask and len(sources) > 1:
         raise AdvDMError(f"{shown(options.mask)} is the mask of one painting, not of {len(sources)}.")
     outputs = plan_outputs(sources, options.output, [path for path in options.paintings if os.path.isdir(path)])
     for given in filter(None, (options.target, options.mask)):
-        if key(given) in map(key, outputs.values()):
+        if shared.key(given) in map(shared.key, outputs.values()):
             raise AdvDMError(f"{shown(given)} would be replaced; choose another name for the protected copy.")
     if options.report:
-        check_report(options.report, sources)
+        shared.check_report(options.report, sources)
     outcomes: dict[Path, Report] = {}
     for source, output in outputs.items():
-        with recorded(outcomes, source, say_once):
+        with recorded(outcomes, source, shared.say_once):
             check_painting(source)
             check_folder(output.parent)
     accepted = [source for source in sources if source not in outcomes]
     if not accepted:
         return 2
-    state = processes(device)
+    state = shared.processes(device)
     model = load_model(options.model, device)
     mine = accepted[state.process_index :: state.num_processes]
     attack = partial(protect_one, model=model, settings=settings, strength=options.strength, target=target, mask=mask)
@@ -101,13 +86,13 @@ def protect(options: argparse.Namespace) -> int:
         used |= {name: shown(given) for name in ("strength", "target", "mask") if (given := getattr(options, name))}
         reports = [used | {"painting": shown(source)} | outcomes[source] for source in sources if source in outcomes]
         if options.report and state.is_main_process and any("protected" in report for report in reports):
-            write_report(options.report, reports if len(sources) > 1 else reports[0])
+            shared.write_report(options.report, reports if len(sources) > 1 else reports[0])
     return 2 if any("error" in outcome for outcome in outcomes.values()) else 0
 
 
 def protect_all(outputs: dict[Path, Path], attack: Any, steps: int, outcomes: dict[Path, Report]) -> None:
     """Protect each source into its output file, under one bar whose time left is that of the whole job."""
-    with progress(steps * len(outputs)) as bar:
+    with shared.progress(steps * len(outputs)) as bar:
         for done, (source, output) in enumerate(outputs.items()):
             # Counted anew, because a painting that failed leaves steps untaken.
             bar.total = bar.n + steps * (len(outputs) - done)
@@ -137,7 +122,7 @@ def protect_one(
     from advdm.protection import epsilon_of, protection_steps
 
     start = time.perf_counter()
-    painting = read_aloud(source, say)
+    painting = shared.read_aloud(source, shared.say)
     white = np.array(Image.fromarray(mask.levels).convert("L")) if mask else None
     if strength:
         settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings, white))
@@ -149,20 +134,20 @@ def protect_one(
     seconds = time.perf_counter() - start
     measured = asdict(compare(painting, read_painting(output)))
     if measured["max_change"] == 0:
-        say(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.")
+        shared.say(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.")
     measured = {name: value if math.isfinite(value) else None for name, value in measured.items()}  # as JSON wants it
     used = {"epsilon": settings.epsilon, "step_size": settings.stride}
     return {**used, "protected": shown(output), "seconds": round(seconds, 2), **measured}
 
 
 @contextmanager
-def recorded(outcomes: dict[Path, Report], source: Path, say: Callable[[str], None] = say) -> Iterator[None]:
+def recorded(outcomes: dict[Path, Report], source: Path, aloud: Callable[[str], None] = shared.say) -> Iterator[None]:
     """Say and record what is refused inside the block, and go on after it."""
     try:
         yield
     except AdvDMError as error:
         outcomes[source] = {"error": str(error)}
-        say(str(error))
+        aloud(str(error))
 
 
 def plan_outputs(sources: Sequence[Path], output: Path | None, roots: Sequence[Path] = ()) -> dict[Path, Path]:
@@ -177,14 +162,14 @@ def plan_outputs(sources: Sequence[Path], output: Path | None, roots: Sequence[P
         return {sources[0]: output}
     if output:
         check_folder(output)
-    taken = set(map(key, sources))
+    taken = set(map(shared.key, sources))
     outputs = {}
     for source in sources:
         root = next((root for root in roots if source.is_relative_to(root)), source.parent)
         folder = output / source.parent.relative_to(root) if output else source.parent
         paths = (folder / name for name in names_for(source))
-        outputs[source] = next(path for path in paths if key(path) not in taken)
-        taken.add(key(outputs[source]))
+        outputs[source] = next(path for path in paths if shared.key(path) not in taken)
+        taken.add(shared.key(outputs[source]))
     return outputs
 
 
@@ -202,7 +187,7 @@ def check_output(path: Path, sources: Sequence[Path]) -> None:
         raise AdvDMError(f"{shown(path)} must be a .png: lossy formats like JPEG weaken the protection.")
     if len(sources) > 1:
         raise AdvDMError(f"{shown(path)} is one file for {len(sources)} paintings; name a folder instead.")
-    if key(path) == key(sources[0]):
+    if shared.key(path) == shared.key(sources[0]):
         raise AdvDMError(f"{shown(path)} is the painting itself; choose another name.")
     check_folder(path.parent)
 

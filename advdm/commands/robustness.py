@@ -6,18 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advdm.commands import shared
 from advdm.commands.evaluate import run
-from advdm.commands.shared import (
-    ATTACK,
-    add_command,
-    add_machine,
-    add_mimicry,
-    add_settings,
-    chosen,
-    found_aloud,
-    mimicry_settings,
-)
-from advdm.settings import Settings
 
 if TYPE_CHECKING:
     from advdm.commands.shared import Commands
@@ -25,14 +15,14 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     text = "What an imitator learns who cleans the picture first, in one way after another; the best way comes first."
-    command = add_command(commands, "robustness", text, robustness)
+    command = shared.add_command(commands, "robustness", text, robustness)
     add = command.add_argument
     add("originals", nargs="+", metavar="ORIGINAL", type=Path, help="picture files, and folders of them")
-    add("-o", "--output", type=Path, required=True, metavar="DIR", help="for tables, sheet and cells")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="for tables and cells")
     add("--recursive", action="store_true", help="search folders within folders too")
-    add_machine(command)
-    add_settings(command, Settings, ATTACK)
-    add_mimicry(command, "imitator-")
+    shared.add_machine(command)
+    shared.add_attack(command)
+    shared.add_mimicry(command, "imitator-")
 
 
 def robustness(options: argparse.Namespace) -> int:
@@ -40,6 +30,6 @@ def robustness(options: argparse.Namespace) -> int:
     from advdm.experiments.cells import Subject
     from advdm.experiments.robustness import Robustness
 
-    experiment = Robustness(Settings(**chosen(options, Settings)), mimicry_settings(options, options.seed))
-    subjects = [Subject(path.name, (path,)) for path in found_aloud(options.originals, options.recursive)]
+    experiment = Robustness(shared.attack_settings(options), shared.mimicry_settings(options, options.seed))
+    subjects = [Subject(path.name, (path,)) for path in shared.found_aloud(options.originals, options.recursive)]
     return run(experiment, subjects, options.output, options)

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from advdm.errors import AdvDMError, SettingsError
 from advdm.files import atomic_path, check_folder, make_folder, reason, shown
-from advdm.settings import IMITATORS, MEANINGS, MimicrySettings, Sampling
+from advdm.settings import IMITATORS, MEANINGS, MimicrySettings, Sampling, Settings
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -35,7 +35,7 @@ ATTACK = {
     "as_published": "the algorithm of the AdvDM paper and nothing else",
     "seed": "the same seed gives the same bytes",
 }
-"""Help for each option that is a field of Settings; the next for those of the imitators' settings."""
+"""Help for each field of Settings; the next, for fields of the imitators' settings."""
 IMITATOR = {
     "steps": "of its learning",
     "learning_rate": "of its learning; settled on atelier",
@@ -75,12 +75,12 @@ def add_machine(command: Parser) -> None:
     add("--device", default=os.environ.get("ADVDM_DEVICE") or "auto", metavar="NAME", help="cpu, cuda or auto")
 
 
-def add_settings(command: Parser, settings: type, helps: Mapping[str, str]) -> None:
-    """An option for each field of a settings class that `helps` explains, with that class's default."""
-    for field in fields(settings):
-        if field.name not in helps:
+def add_attack(command: Parser, *but: str) -> None:
+    """An option for each field of the attack's Settings, with its default there."""
+    for field in fields(Settings):
+        if field.name in but:
             continue
-        option, text = f"--{field.name.replace('_', '-')}", helps[field.name]
+        option, text = f"--{field.name.replace('_', '-')}", ATTACK[field.name]
         if field.default is False:
             command.add_argument(option, action="store_true", help=text)
         else:
@@ -89,9 +89,10 @@ def add_settings(command: Parser, settings: type, helps: Mapping[str, str]) -> N
             command.add_argument(option, type=kind, default=field.default, metavar=metavar, help=text)
 
 
-def chosen(options: argparse.Namespace, settings: type) -> dict[str, Any]:
-    """What the options say of the fields of a settings class."""
-    return {field.name: getattr(options, field.name) for field in fields(settings) if hasattr(options, field.name)}
+def attack_settings(options: argparse.Namespace) -> Settings:
+    """What the options say, and the defaults of what they say nothing of."""
+    names = [field.name for field in fields(Settings)]
+    return Settings(**{name: getattr(options, name) for name in names if hasattr(options, name)})
 
 
 def add_mimicry(command: Parser, prefix: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Experiments on files: one folder for each subject and seed, and the tables and sheet of all of them.
+"""Experiments on files: one folder for each subject and seed, with a sheet of its pictures, and the tables of all.
 
 A cell is written once, whole or not at all, and never computed again for the same settings, weights, pictures and
 `EXPERIMENT`: so an experiment that was interrupted goes on where it stopped, and several processes can share it.
@@ -17,22 +17,19 @@ from typing import Protocol
 
 import torch
 from pandas import DataFrame
-from PIL import Image
 
 from advdm.errors import AdvDMError
 from advdm.experiments.measure import Row, Side, Tick, measure
-from advdm.experiments.tables import KEYS, markdown, remarks, summarise
+from advdm.experiments.tables import markdown, remarks, summarise
 from advdm.files import atomic_path, clean, make_folder, reason, shown
 from advdm.imitators.crops import crops
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting, read_painting
 from advdm.settings import MimicrySettings
-from advdm.sheets import columns_of, grid, sheet, strip
+from advdm.sheets import sheet
 
 EXPERIMENT = 4
 """To be raised with whatever changes the numbers of a cell and is no setting: older cells are then computed again."""
-SHEET_SIDE = 16_000
-"""Pixels a side up to which a sheet grows; JPEG ends at 65,500."""
 
 
 class Experiment(Protocol):
@@ -110,17 +107,16 @@ def make_cell(cell: Cell, model: LatentDiffusion, experiment: Experiment, tick: 
     outcome = measure(model, sides, replace(experiment.mimicry, seed=experiment.mimicry.seed + cell.seed), tick)
     rows = [{"subject": cell.subject.name, "seed": cell.seed, **row} for row in outcome.rows.values()]
     with new_folder(cell.folder) as folder:
-        for side, pictures in outcome.pictures.items():
-            learned_from = torch.ones_like(pictures[:1])  # nothing was shown to the prompt alone
-            if side in sides:
-                square = crops(sides[side][:1], model.size, 1, 0)
-                learned_from = model.reconstruct(square.to(model.device)).cpu()
-            strip(torch.cat([learned_from, pictures.cpu()])).save(folder / f"{side}.png")
+        prompts, _ = experiment.mimicry.order(0, experiment.mimicry.pictures)
+        shown_to = {side: crops(ones[:1], model.size, 1, 0) for side, ones in sides.items()}
+        nothing = torch.ones(1, 3, model.size, model.size)
+        made = {str(s): torch.cat([shown_to.get(s, nothing), some.cpu()]) for s, some in outcome.pictures.items()}
+        sheet(made, ["learned from", *prompts]).save(folder / "sheet.jpg", quality=90)
         (folder / "cell.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, model: LatentDiffusion) -> str:
-    """NAME.md, NAME.csv, NAME_subjects.csv and NAME_sheet.jpg of finished cells; returns the first one's text."""
+    """NAME.md, NAME.csv and, of every subject, NAME_subjects.csv of finished cells; returns the first one's text."""
     name = type(experiment).__name__
     rows = [{**row, "subject": name} for cell, name in zip(cells, names_of(cells), strict=True) for row in cell.rows()]
     table, first = experiment.finish(summarise(rows))
@@ -136,12 +132,6 @@ def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, m
         table.to_csv(path)
     with atomic_path(output / f"{stem}_subjects.csv") as path:
         DataFrame(rows).to_csv(path, index=False)
-    pages = [page(cell, experiment) for cell in cells if cell.seed == 0]
-    most = SHEET_SIDE // columns_of(len(pages))
-    for one in pages:
-        one.thumbnail((most, most))
-    with atomic_path(output / f"{stem}_sheet.jpg") as path:
-        grid(pages).save(path, quality=90)
     return text
 
 
@@ -152,14 +142,6 @@ def names_of(cells: Sequence[Cell]) -> list[str]:
     tagged = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
     by_subject = dict(zip(subjects, tagged, strict=True))
     return [by_subject[cell.subject] for cell in cells]
-
-
-def page(cell: Cell, experiment: Experiment) -> Image.Image:
-    """A cell's pictures: what was learned from, as the model sees it, and what came of each prompt."""
-    prompts, _ = experiment.mimicry.order(0, experiment.mimicry.pictures)
-    columns = ["learned from, as the model sees it", *(prompt.replace("{}", "*") for prompt in prompts)]
-    sides = [str(Side(*(row[key] for key in KEYS))) for row in cell.rows()]
-    return sheet({side: Image.open(cell.folder / f"{side}.png") for side in sides}, columns, cell.subject.name)
 
 
 @contextmanager

@@ -31,14 +31,14 @@ def jpeg(levels: Levels, model: LatentDiffusion) -> Levels:
     """As a JPEG file holds it, with chroma at half the resolution."""
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "JPEG", quality=QUALITY, subsampling="4:2:0")
-    return np.asarray(Image.open(file))
+    return np.array(Image.open(file))
 
 
 def halved(levels: Levels, model: LatentDiffusion) -> Levels:
     """At half the size."""
     picture = Image.fromarray(levels)
     size = (max(1, picture.width // 2), max(1, picture.height // 2))
-    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+    return np.array(picture.resize(size, Image.Resampling.BICUBIC))
 
 
 def reconstructed(levels: Levels, model: LatentDiffusion) -> Levels:
