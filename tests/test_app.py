@@ -121,7 +121,7 @@ class TestProtect:
         assert path.name == "sea_protected.png"
         comparison = compare(read_painting(file), read_painting(path))
         assert 0 < comparison.max_change <= 8
-        assert {name: last.report[name] for name in asdict(comparison)} == asdict(comparison)
+        assert {name: last.report[name] for name in asdict(comparison)} == pytest.approx(asdict(comparison), abs=0.01)
         assert f"{last.report['visibility']:.1f} of 10, where 10 is no difference" in last.summary
         # The page shows exactly what was written, and the change enlarged around grey.
         assert np.array_equal(pixels(last.slider[0]), pixels(file))
@@ -253,11 +253,11 @@ class TestSeveral:
         for original, copy in zip((file, other), copies, strict=True):
             assert 0 < compare(read_painting(original), read_painting(copy)).max_change <= 8
         lines = next(page.summary for page in reversed(pages) if isinstance(page.summary, str))
-        for said in ("old.gif is a GIF", "1 hidden or is no picture", "Not done: broken.png is damaged", "- sea.png: "):
+        for said in ("old.gif is a GIF", "1 file that is hidden", "Not done: broken.png is damaged", "- sea.png: "):
             assert said in lines
 
     def test_stop_keeps_what_is_done(self, tab: ModuleType, run: Any, file: str) -> None:
-        page = shows(tab, run, files=[file, file + ""], steps=500)
+        page = shows(tab, run, files=[file, str(CHURCH)], steps=500)
         next(page), next(page)
         run.stop()
         *_, last = page
@@ -306,7 +306,7 @@ class TestMimicry:
         before = [path for path, _ in pages[-1].pictures["value"]]
         after = [path for path, _ in last.pictures["value"]]
         assert after[:16] == before and len(after) == 32
-        assert last.known.count == 8 and last.report["pictures"] == 8
+        assert last.known.count == 8 and last.report["painting"]["pictures"] == 8
 
     def test_nothing_learned_recommends_the_lora(self, pages: list[Any], mimicry: ModuleType) -> None:
         from dataclasses import replace
@@ -341,7 +341,7 @@ class TestMimicry:
         assert last.status["text"].startswith("Stopped after") and last.finding.startswith("### No verdict")
         assert last.pictures["value"] == [] and len(last.downloads) == 3
         *_, more = mimicry.show_more(None, last.known)
-        assert len(more.pictures["value"]) == 8, "one picture of each prompt a side, as long as there was none"
+        assert len(more.pictures["value"]) == 16 and more.report["verdict"], "enough for a verdict"
 
     def test_stop_while_painting_judges_what_is_there(self, mimicry: ModuleType, run: Any) -> None:
         page = experiment(mimicry, run, count=50)
@@ -350,7 +350,7 @@ class TestMimicry:
                 break
         run.stop()
         *_, last = page
-        assert last.report["verdict"] and 4 <= last.report["pictures"] < 100
+        assert last.report["verdict"] and 4 <= last.report["painting"]["pictures"] < 100
 
     @pytest.mark.parametrize(
         "wish, complaint",
@@ -362,7 +362,7 @@ class TestMimicry:
             ({"seed": -1}, "Seed must lie between"),
             ({"prompts": None}, "1 to 12 prompts, one a line, not 0"),
             ({"prompts": "a boat"}, r"needs a \*"),
-            ({"prompts": "a " * 60 + "*"}, "too long"),
+            ({"prompts": "a " * 60 + "*", "count": 4}, "too long"),
             ({"prompts": "*" * 300}, "at most 200 characters"),
             ({"count": 1}, "At least 4 pictures a side"),
         ],
@@ -667,7 +667,7 @@ class TestStart:
         environment = {**os.environ, "ADVDM_MODEL": "/nowhere/at/all"}
         found = subprocess.run([sys.executable, ROOT / "app.py"], env=environment, capture_output=True, text=True)
         assert (found.returncode, found.stdout) == (2, "")
-        assert "is not on this machine" in found.stderr and found.stderr.count("\n") == 1
+        assert "/nowhere/at/all" in found.stderr and found.stderr.count("\n") == 1
 
     def test_from_another_folder_with_a_folder_for_its_files_that_is_relative_and_spaced(self, tmp_path: Path) -> None:
         from tests.tiny import tiny_pipeline
@@ -697,7 +697,7 @@ class TestStart:
             app.terminate()
             said, _ = app.communicate()
         assert str(tmp_path) not in said and str(ROOT) not in said
-        assert not any((tmp_path / "my files" / "here").iterdir()), "what visitors left goes with the app"
+        assert not any((tmp_path / "my files" / "here").glob("advdm-*")), "what visitors left goes with the app"
 
 
 def free_port() -> int:

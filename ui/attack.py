@@ -19,18 +19,18 @@ PREVIEW_SIDE = 640
 class Order(NamedTuple):
     """What a visitor asks for; the page's components stand in the same form, and so do the API's parameters."""
 
-    painting: Any
-    mask: Any
-    strength: Any
-    epsilon: Any
-    steps: Any
-    samples: Any
-    step_size: Any
-    objective: Any
-    target: Any
-    even: Any
-    as_published: Any
-    seed: Any
+    painting: Any = None
+    mask: Any = None
+    strength: Any = None
+    epsilon: Any = None
+    steps: Any = None
+    samples: Any = None
+    step_size: Any = None
+    objective: Any = None
+    target: Any = None
+    even: Any = None
+    as_published: Any = None
+    seed: Any = None
 
     @property
     def settings(self) -> Settings:

@@ -33,21 +33,21 @@ LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", R
 """What an imitator learned from, in a word."""
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
-MOST_PROMPTS, LONGEST_PROMPT = 12, 200
+MOST_PROMPTS, LONGEST_PROMPT, MOST_OF_EACH = 12, 200, 100
 
 
 class Order(NamedTuple):
     """What a visitor asks for; the page's components stand in the same form, and so do the API's parameters."""
 
-    original: Any
-    protected: Any
-    imitator: Any
-    control: Any
-    steps: Any
-    prompts: Any
-    count: Any
-    strength: Any
-    seed: Any
+    original: Any = None
+    protected: Any = None
+    imitator: Any = None
+    control: Any = None
+    steps: Any = None
+    prompts: Any = None
+    count: Any = None
+    strength: Any = None
+    seed: Any = None
 
     @property
     def settings(self) -> MimicrySettings:
@@ -168,9 +168,10 @@ mimic.__signature__ = signature(Order)  # type: ignore[attr-defined]  # whose na
 
 
 def more(known: Moment) -> Moment:
-    """The same experiment with twice as many pictures, at least one more of each prompt."""
-    rounds = math.ceil(known.count / len(known.settings.prompts))
-    return replace(known, settings=replace(known.settings, count=rounds + max(1, rounds)))
+    """The same experiment with twice as many pictures, at least one more of each prompt, and enough for a verdict."""
+    prompts = len(known.settings.prompts)
+    pictures = max(2 * known.count, known.count + prompts, LEAST_PICTURES)
+    return replace(known, settings=replace(known.settings, count=min(MOST_OF_EACH, math.ceil(pictures / prompts))))
 
 
 def more_label(known: Moment) -> str:

@@ -34,7 +34,11 @@ CSS = """
 .dark button.secondary:disabled { background: var(--neutral-700) }
 .strip .grid-container { grid-template: auto / repeat(auto-fill, minmax(48px, 1fr)); grid-auto-rows: auto }
 .status p { margin: 0; overflow-wrap: anywhere }
-.status progress { width: 100%; accent-color: var(--primary-700) }
+.status progress, .status ::-webkit-progress-bar {
+  appearance: none; width: 100%; height: 6px; border: 0; border-radius: 3px; background: var(--border-color-primary)
+}
+.status ::-webkit-progress-value { border-radius: 3px; background: var(--primary-700) }
+.status ::-moz-progress-bar { border-radius: 3px; background: var(--primary-700) }
 """
 
 

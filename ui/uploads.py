@@ -8,7 +8,6 @@ import numpy as np
 from gradio.components.gallery import GalleryData
 from gradio.data_classes import ListFiles
 from gradio.utils import get_upload_folder
-from gradio_client import handle_file
 from gradio_client.utils import is_http_url_like
 from PIL import Image
 from pydantic import model_validator
@@ -16,6 +15,8 @@ from pydantic import model_validator
 from advdm import AdvDMError, read_painting
 from advdm.paintings import Levels, check_painting, write_preview
 
+EXAMPLE = {"path": "painting.png", "meta": {"_type": "gradio.FileData"}}
+"""What the API page sends in its examples: a file, for addresses are not fetched."""
 UPLOAD_FIRST = "Please upload the painting on this page."
 UNREADABLE = "This request cannot be read. Upload the pictures first; 'Use via API' below the page shows the settings."
 MOST_PICTURES = 20
@@ -49,13 +50,6 @@ class UploadsOnly(gr.components.Component):
             raise gr.Error(UPLOAD_FIRST, print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
-    def api_info_as_input(self) -> dict[str, Any]:
-        file = "A file of your own, which is uploaded: PNG, JPEG, WebP, TIFF or BMP. Addresses are not fetched."
-        return {**super().api_info_as_input(), "additional_description": file}
-
-    def example_payload(self) -> Any:
-        return handle_file(str(next(Path(get_upload_folder()).glob("page/*"), "painting.png")))
-
 
 class PaintingInput(gr.Image, UploadsOnly):
     """gr.Image that decodes nothing."""
@@ -64,6 +58,9 @@ class PaintingInput(gr.Image, UploadsOnly):
 
     def preprocess(self, payload: Any) -> str | None:
         return None if payload is None else uploaded(payload.path)
+
+    def example_payload(self) -> Any:
+        return EXAMPLE
 
 
 class Files(GalleryData):
@@ -92,7 +89,7 @@ class PaintingsInput(gr.Gallery, UploadsOnly):
         return ListFiles.model_json_schema()
 
     def example_payload(self) -> Any:
-        return [super().example_payload()]
+        return [EXAMPLE]
 
 
 class FilesInput(gr.File, UploadsOnly):
