@@ -1,14 +1,13 @@
 """Which statistic of the judge's network tells painters apart, and is not fooled by noise: it chose `advdm.judge`'s.
 
-    python -m benchmarks.judge --paintings DIR [--van-gogh examples]
+    python -m benchmarks.judge --paintings DIR
 
-DIR is a folder of paintings with CREDITS.md; painters with at least three works in it count. AUC: how often a view of
-another work of the same painter is nearer than one of another painter. Fooled: of how many percent of works noise or
-dirt on a view brings it nearer to the work's other views, where both are sharp, and where both are blurred.
+DIR holds paintings and CREDITS.md; painters with three works, and Van Gogh, count. AUC: how often a view of another work of the
+same painter is nearer than one of another painter. Fooled: percent of works whose views noise or dirt brings nearer to
+their other views, where both are sharp, and where both are blurred.
 """
 
 import argparse
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,42 +25,37 @@ from training.pictures import read_credits
 
 SIZE, VIEWS, WORKS = 128, 6, 3
 LAYERS = (2, 4, 7, 10)
-BLURS = (0, 1.2)
-"""Pixels: both sharp, and both as soft as a weak decoder makes them."""
+BLURS = (0, 1.2)  # pixels: both sharp, and both as soft as a weak decoder makes them
 
 
 def mean_std(maps: Tensor) -> Tensor:
-    flat = maps.flatten(2)
-    return F.normalize(torch.cat([F.normalize(flat.mean(2)), F.normalize(flat.std(2))], dim=1))
+    return F.normalize(torch.cat([F.normalize(part) for part in torch.std_mean(maps.flatten(2), 2)], dim=1))
 
 
 def plain_gram(maps: Tensor) -> Tensor:
-    flat = maps.flatten(2)
-    gram = flat @ flat.transpose(1, 2)
+    gram = torch.einsum("nchw,ndhw->ncd", maps, maps)
     row, column = torch.triu_indices(*gram.shape[1:])
     return F.normalize(gram[:, row, column])
 
 
 STATISTICS = {"mean and std": mean_std, "Gram": plain_gram, "root of Gram": root_gram}
-CHOICES = ((2,), (4,), (7,), (10,), (4, 7), (2, 4, 7))
-"""Blocks, each with every statistic."""
-Described = dict[tuple[str, int], Tensor]
-"""By statistic and block: (works, n, D)."""
+CHOICES = [(name, blocks) for name in STATISTICS for blocks in ((2,), (4,), (7,), (10,), (4, 7), (2, 4, 7))]
+Described = dict[tuple[str, int], Tensor]  # by statistic and block: (works, n, D)
 
 
-def works(paintings: Path, van_gogh: Path) -> list[tuple[str, Path]]:
+def works(paintings: Path) -> list[tuple[str, Path]]:
     """(painter, file) of every work of a painter with at least WORKS works."""
-    painters = [(row["painter"], paintings / row["file"]) for row in read_credits(paintings / "CREDITS.md")]
-    painters += [("Vincent van Gogh", file) for file in sorted(van_gogh.glob("*.webp"))]
-    count = Counter(painter for painter, _ in painters)
-    return [(painter, file) for painter, file in painters if count[painter] >= WORKS]
+    found = [(row["painter"], paintings / row["file"]) for row in read_credits(paintings / "CREDITS.md")]
+    found += [("Vincent van Gogh", file) for file in sorted(Path("examples").glob("*.webp"))]
+    count = Counter(painter for painter, _ in found)
+    return [(painter, file) for painter, file in found if count[painter] >= WORKS]
 
 
 def views(file: Path, rng: np.random.Generator) -> np.ndarray:
     """Random squares, half of the short side up to all of it: (VIEWS, SIZE, SIZE, 3) float32 levels."""
     levels = np.asarray(Image.open(file).convert("RGB"))
-    short, found = min(levels.shape[:2]), []
-    for side in short * rng.uniform(0.5, 1, VIEWS):
+    found = []
+    for side in min(levels.shape[:2]) * rng.uniform(0.5, 1, VIEWS):
         top, left = (rng.uniform(0, whole - side) for whole in levels.shape[:2])
         found.append(square_of(levels, left, top, side, SIZE))
     return np.float32(found)
@@ -91,11 +85,11 @@ def auc(styles: Tensor, painters: np.ndarray) -> float:
     """Of (works, VIEWS, D): the mean over the works of a painter, then over painters."""
     distances = torch.cdist(*[styles.flatten(0, 1)] * 2).numpy()
     work = np.repeat(np.arange(len(painters)), VIEWS)
-    chances = []
+    painter, chances = painters[work], np.empty(len(work))
     for i, row in enumerate(distances):
-        same = row[(painters[work] == painters[work[i]]) & (work != work[i])]
-        chances.append((same[:, None] < row[painters[work] != painters[work[i]]]).mean())
-    return float(np.mean([np.mean(np.array(chances)[painters[work] == name]) for name in np.unique(painters)]))
+        same, others = row[(painter == painter[i]) & (work != work[i])], row[painter != painter[i]]
+        chances[i] = (same[:, None] < others).mean()
+    return float(np.mean([chances[painter == name].mean() for name in np.unique(painter)]))
 
 
 def joined(found: Described, name: str, layers: tuple[int, ...]) -> Tensor:
@@ -105,9 +99,7 @@ def joined(found: Described, name: str, layers: tuple[int, ...]) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--paintings", type=Path, required=True)
-    parser.add_argument("--van-gogh", type=Path, default=Path("examples"))
-    options = parser.parse_args()
-    listing, rng, judge = works(options.paintings, options.van_gogh), np.random.default_rng(0), Judge()
+    listing, rng, judge = works(parser.parse_args().paintings), np.random.default_rng(0), Judge()
     painters, seen = np.array([painter for painter, _ in listing]), np.stack([views(file, rng) for _, file in listing])
     plain, tried = described(judge, seen), []
     for sigma in BLURS:
@@ -115,7 +107,7 @@ def main() -> None:
         harmed = [described(judge, one) for one in harms(soft[:, 1::2], rng)]
         tried.append((described(judge, soft[:, ::2]), described(judge, soft[:, 1::2]), harmed))
     print("| statistic | blocks | AUC | fooled, sharp | fooled, soft |\n|---|---|---|---|---|")
-    for choice in itertools.product(STATISTICS, CHOICES):
+    for choice in CHOICES:
         cells = [choice[0], ", ".join(map(str, choice[1])), f"{auc(joined(plain, *choice), painters):.3f}"]
         for goal, before, harmed in tried:
             aim = joined(goal, *choice).mean(1)

@@ -20,7 +20,7 @@ from advdm import cli, compare, read_painting
 from advdm.commands.protect import plan_outputs
 from advdm.commands.shared import attack_settings, mimicry_settings
 from advdm.models import SHORT_NAMES
-from advdm.settings import EvaluationSettings, InversionSettings, LoraSettings, MimicrySettings, Settings
+from advdm.settings import STRENGTHS, EvaluationSettings, InversionSettings, LoraSettings, MimicrySettings, Settings
 from tests.command_line import (  # noqa: F401  (fixtures)
     ENVIRONMENT,
     ROOT,
@@ -180,6 +180,17 @@ def test_a_mask_leaves_black_clean() -> None:
     change = np.asarray(Image.open("a.png")).astype(int) - np.asarray(Image.open("a_protected.png"))
     assert np.abs(change[:, :40]).max() > 0 and (change[:, 40:] == 0).all()
     assert json.loads(Path("r.json").read_text())["mask"] == "mask.png"
+
+
+def test_a_strength_chooses_epsilon_for_the_painting() -> None:
+    paint("a.png")
+    reports = {}
+    for strength in STRENGTHS:
+        assert run("protect", "a.png", "--strength", strength, "--report", "r.json", *QUICK) == 0
+        reports[strength] = json.loads(Path("r.json").read_text())
+    assert all(report["strength"] == strength for strength, report in reports.items())
+    epsilons = [report["epsilon"] for report in reports.values()]
+    assert epsilons == sorted(epsilons) and epsilons[0] < epsilons[-1]
 
 
 @pytest.mark.parametrize(
