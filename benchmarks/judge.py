@@ -1,10 +1,10 @@
-"""Which statistic of the judge's network tells painters apart, and is not fooled by noise: it chose `advdm.judge`'s.
+"""Which statistic of the judge's network tells painters apart, and is not fooled by noise: it chose the judge's.
 
     python -m benchmarks.judge --paintings DIR
 
-DIR holds paintings and CREDITS.md; painters with three works, and Van Gogh, count. AUC: how often a view of another work of the
-same painter is nearer than one of another painter. Fooled: percent of works whose views noise or dirt brings nearer to
-their other views, where both are sharp, and where both are blurred.
+DIR holds paintings and CREDITS.md; painters with three works, and Van Gogh, count. AUC: how often a view of another
+work of the same painter is nearer than one of another painter. Fooled: percent of
+works whose views noise or dirt brings nearer to their other views, where both are sharp, and where both are blurred.
 """
 
 import argparse
