@@ -13,7 +13,7 @@ from advdm import cli
 from tests.tiny import tiny_pipeline
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 """For a process of its own, on one core."""
 
 
