@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("paintings", nargs="+", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
