@@ -49,7 +49,8 @@ def test_three_sides_and_what_is_said_of_them(
     capsys: Capture,
 ) -> None:
     ((name, value),) = own.items()
-    options = ["--imitator", imitator, f"--{name}", value, "--report", "log/r.json", *QUICK]
+    option = "--repaint-strength" if imitator == "repaint" else f"--{name}"
+    options = ["--imitator", imitator, option, value, "--report", "log/r.json", *QUICK]
     options += () if imitator == "repaint" else STEPS
     assert run("mimic", workplace / "a.png", "a_protected.png", *options) == 0
     learned = () if imitator == "repaint" else ("original", "protected", "random_noise")

@@ -1,4 +1,4 @@
-"""What the page says a copy leaves of an imitation, measured beforehand by `python -m advdm evaluate`."""
+"""What the page says a copy leaves of an imitation, measured beforehand by `python -m benchmarks.frontier`."""
 
 from typing import NamedTuple
 

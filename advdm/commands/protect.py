@@ -21,7 +21,7 @@ from advdm.commands import shared
 from advdm.commands.shared import Report
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, clean, make_folder, shown
-from advdm.settings import STRENGTHS, Settings
+from advdm.settings import Settings
 
 if TYPE_CHECKING:
     from advdm.commands.shared import Commands
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     add("--recursive", action="store_true", help="search folders within folders too")
     shared.add_machine(command)
     shared.add_attack(command)
-    add("--strength", choices=STRENGTHS, help="how visible the change may be; chooses epsilon for each painting")
+    shared.add_strength(command)
     add("--target", type=Path, metavar="FILE", help="a picture for the objective to drive to; else a pattern")
     add("--mask", type=Path, metavar="FILE", help="as large as the painting: white protects, black leaves it clean")
     add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")

@@ -22,6 +22,7 @@ def add(commands: Commands) -> None:
     add("--recursive", action="store_true", help="search folders within folders too")
     shared.add_machine(command)
     shared.add_attack(command)
+    shared.add_strength(command)
     shared.add_mimicry(command, "imitator-")
 
 
@@ -30,6 +31,7 @@ def robustness(options: argparse.Namespace) -> int:
     from advdm.experiments.cells import Subject
     from advdm.experiments.robustness import Robustness
 
-    experiment = Robustness(shared.attack_settings(options), shared.mimicry_settings(options, options.seed))
+    mimicry = shared.mimicry_settings(options, options.seed)
+    experiment = Robustness(shared.attack_settings(options), mimicry, options.strength)
     subjects = [Subject(path.name, (path,)) for path in shared.found_aloud(options.originals, options.recursive)]
     return run(experiment, subjects, options.output, options)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from advdm.errors import AdvDMError, SettingsError
 from advdm.files import atomic_path, check_folder, make_folder, reason, shown
-from advdm.settings import IMITATORS, MEANINGS, MimicrySettings, Sampling, Settings
+from advdm.settings import IMITATORS, MEANINGS, STRENGTHS, MimicrySettings, Sampling, Settings
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -89,6 +89,11 @@ def add_attack(command: Parser, *but: str) -> None:
             command.add_argument(option, type=kind, default=field.default, metavar=metavar, help=text)
 
 
+def add_strength(command: Parser) -> None:
+    text = "how visible the change may be; chooses epsilon for each painting"
+    command.add_argument("--strength", choices=STRENGTHS, help=text)
+
+
 def attack_settings(options: argparse.Namespace) -> Settings:
     """What the options say, and the defaults of what they say nothing of."""
     names = [field.name for field in fields(Settings)]
@@ -100,7 +105,8 @@ def add_mimicry(command: Parser, prefix: str = "") -> None:
     add = command.add_argument
     add("--imitator", choices=IMITATORS, default=next(iter(IMITATORS)), help="who imitates")
     for name, text in IMITATOR.items():
-        option = f"--{prefix if name == 'steps' else ''}{name}".replace("_", "-")
+        own = {"steps": f"{prefix}steps", "strength": "repaint-strength"}
+        option = f"--{own.get(name, name)}".replace("_", "-")
         owners = {who: field for who, kind in IMITATORS.items() for field in fields(kind) if field.name == name}
         defaults = ", ".join(f"{who} {field.default}" for who, field in owners.items())
         kind: Any = next(iter(owners.values())).type
