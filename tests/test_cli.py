@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from advdm import cli, compare, read_painting
-from advdm.commands.protect import plan_outputs
-from advdm.commands.shared import attack_settings, mimicry_settings
+from advdm.commands.options import attack_settings, mimicry_settings
+from advdm.commands.outputs import plan_outputs
 from advdm.models import SHORT_NAMES
 from advdm.settings import STRENGTHS, EvaluationSettings, InversionSettings, LoraSettings, MimicrySettings, Settings
 from tests.command_line import (  # noqa: F401  (fixtures)
