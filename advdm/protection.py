@@ -137,11 +137,12 @@ def shares(painting: Painting, settings: Settings, mask: Levels | None) -> npt.N
     return (np.rint(share * settings.epsilon) / settings.epsilon).astype(np.float32)
 
 
-def epsilon_of(
-    strength: str, painting: Painting, model: LatentDiffusion, settings: Settings, mask: Levels | None = None
-) -> int:
-    """The epsilon at which the change should be as visible in this painting as one of STRENGTHS says."""
-    share = shares(painting, replace(settings, epsilon=64), mask)
+def epsilon_of(strength: str, painting: Painting, model: LatentDiffusion, settings: Settings) -> int:
+    """The epsilon at which the change should be as visible in this painting as one of STRENGTHS says.
+
+    A mask has no say in it: what is left clean does not make the rest more visible.
+    """
+    share = shares(painting, replace(settings, epsilon=64), None)
     axes = torch.eye(3) if settings.evenly else COLOUR
     return epsilon_for(painting.levels, share, STRENGTHS[strength], model.size, axes)
 

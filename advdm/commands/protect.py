@@ -125,7 +125,7 @@ def protect_one(
     painting = shared.read_aloud(source, shared.say)
     white = np.array(Image.fromarray(mask.levels).convert("L")) if mask else None
     if strength:
-        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings, white))
+        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings))
     for step in protection_steps(painting, model, settings, target, white):
         bar.update()
         last = step
