@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from advdm.errors import SettingsError
@@ -282,7 +284,16 @@ sys.exit(codes != [2, 0])
 """
 
 
-def test_two_processes_share_the_work() -> None:
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """With another number of threads sums are rounded otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_two_processes_share_the_work(one_thread: None) -> None:
     """As `accelerate launch` starts them, on two CPU processes; one of the paintings is bad."""
     for number in range(3):
         paint(f"shed/{number}.png", seed=number)
@@ -292,13 +303,12 @@ def test_two_processes_share_the_work() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**ENVIRONMENT, "ADVDM_MODEL": os.environ["ADVDM_MODEL"], "ADVDM_DEVICE": "cpu"}
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-c", BOTH, protect_.format("two", "two"), evaluate.format("cells2")]
+    environment = {**ENVIRONMENT, **shared, "ADVDM_MODEL": os.environ["ADVDM_MODEL"], "ADVDM_DEVICE": "cpu"}
     running = [
         subprocess.Popen(
-            command,
-            env={**environment, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            [sys.executable, "-c", BOTH, protect_.format("two", "two"), evaluate.format("cells2")],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -310,15 +320,9 @@ def test_two_processes_share_the_work() -> None:
     assert sum(out.count("| learned from |") for out, _ in said) == 1, "only the first writes the tables"
     assert all(out.count("largest change") for out, _ in said), "each protects some"
     assert sum(err.count("bad.png ") for _, err in said) == 1
-    for line in (protect_.format("one", "one"), evaluate.format("cells1")):
-        # In a process too: with another number of threads sums are rounded otherwise.
-        subprocess.run([sys.executable, "-m", "advdm", *line.split()], env=environment, capture_output=True)
-    assert [one["painting"] for one in json.loads(Path("two.json").read_text())] == [
-        "0.png",
-        "1.png",
-        "2.png",
-        "bad.png",
-    ]
+    reports = json.loads(Path("two.json").read_text())
+    assert [one["painting"] for one in reports] == ["0.png", "1.png", "2.png", "bad.png"]
+    run(*protect_.format("one", "one").split()), run(*evaluate.format("cells1").split())
     for path in Path("one").iterdir():
         assert path.read_bytes() == Path("two", path.name).read_bytes()
     assert Path("cells1/evaluation.csv").read_bytes() == Path("cells2/evaluation.csv").read_bytes()
