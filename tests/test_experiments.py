@@ -31,16 +31,7 @@ from advdm.models import LatentDiffusion, StableDiffusion
 from advdm.paintings import Painting
 from advdm.protection import protect
 from advdm.settings import AS_PUBLISHED, MimicrySettings, RepaintSettings, Sampling, Settings
-from tests.command_line import (  # noqa: F401  (fixtures)
-    ENVIRONMENT,
-    no_model,
-    paint,
-    refusal,
-    run,
-    saved_tiny,
-    workplace,
-    written,
-)
+from tests.command_line import ENVIRONMENT, paint, refusal, run, written
 from tests.tiny import tiny_pipeline
 
 PAINT = ("--imitator", "repaint", "--prompts", "prompts.txt", "--count", "2", "--sampling-steps", "2")
@@ -48,10 +39,11 @@ QUICK = ("--steps", "2", "--epsilons", "4,8", *PAINT)
 SIDES = [PROMPT_ONLY, ORIGINAL, *(f"{name} {e}" for name in (RANDOM, "advdm", AS_PUBLISHED) for e in (4, 8))]
 MIMICRY = MimicrySettings(RepaintSettings(), ("a {}", "a boat"), 2, Sampling(2))
 Capture = pytest.CaptureFixture[str]
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 @pytest.fixture(autouse=True)
-def pictures(workplace: Path) -> None:  # noqa: F811
+def pictures(workplace: Path) -> None:
     """Two pictures in DIR, and prompts."""
     paint("DIR/a.png", seed=1), paint("DIR/b.jpg", seed=2)
     Path("prompts.txt").write_text("a painting in the style of {}\n\na boat in {}\n")
@@ -226,7 +218,7 @@ def test_robustness_from_files_to_tables(learning: list[int], monkeypatch: pytes
         (["robustness", "DIR"], "-o/--output"),
     ],
 )
-def test_refused_in_one_line(command: list[str], words: str, no_model: None, capsys: Capture) -> None:  # noqa: F811
+def test_refused_in_one_line(command: list[str], words: str, no_model: None, capsys: Capture) -> None:
     Path("empty").mkdir(), Path("bad").mkdir(), Path("bad/a.png").write_text("no picture")
     whole = paint("cut/c.jpg", size=(400, 300))  # whose head is whole: only decoding tells
     whole.write_bytes(whole.read_bytes()[:-3000])

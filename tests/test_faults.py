@@ -19,28 +19,18 @@ from PIL import Image
 
 from advdm import cli
 from tests import app_server
+from tests.command_line import ENVIRONMENT, ROOT
 from tests.picture_files import gradient
-from tests.tiny import tiny_pipeline
 
-ROOT = Path(__file__).parents[1]
 BLOCK = 4096
 FULL = "no space left on device."
 ATTACK = ("--steps", "2")
 MIMIC = ("mimic", "a.png", "b.png", "--steps", "2", "--count", "1", "-o")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tiny_pipeline().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
-def workplace(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of two paintings, one more in a folder of its own; the tiny model."""
-    monkeypatch.setenv("ADVDM_MODEL", str(model))
-    monkeypatch.chdir(tmp_path)
+def paintings(workplace: Path) -> None:
+    """Two paintings, and one more in a folder of its own."""
     Path("DIR").mkdir()
     for number, name in enumerate(("a.png", "b.png", "DIR/c.png")):
         Image.fromarray(gradient(80 + number, 90)).effect_spread(9).save(name)  # some 13 KB
@@ -135,8 +125,8 @@ cli.main(sys.argv[1:])
 
 
 def test_killed_while_mimic_writes() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLED_IN_SAVE, *MIMIC, "out", "3"]
+    environment = {**ENVIRONMENT, "ADVDM_MODEL": os.environ["ADVDM_MODEL"]}
     process = subprocess.run(command, env=environment, check=False, timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert not list(Path("out").glob("[!.]*"))
