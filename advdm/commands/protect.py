@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from advdm.commands import shared
-from advdm.commands.shared import Report
+from advdm.commands.shared import Commands, Report
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, clean, make_folder, shown
 from advdm.settings import Settings
 
 if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
     from advdm.models import LatentDiffusion
     from advdm.paintings import Painting
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from advdm.commands import shared
 from advdm.commands.evaluate import run
-
-if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
+from advdm.commands.shared import Commands
 
 
 def add(commands: Commands) -> None:
