@@ -112,7 +112,7 @@ def advanced(default: Settings) -> tuple[Any, ...]:
         gr.Number(0, label="Step size", info="Of 255 levels; 0 = an eighth of epsilon.", minimum=0),
         gr.Dropdown(list(MEANINGS), value=default.objective, label="Objective", info=MEANINGS[default.objective]),
         painting_input("Target picture, or none", height=160, visible=False),
-        gr.Checkbox(default.even, label="Spend evenly, as the paper does", info="Smooth areas then show the change more."),
+        gr.Checkbox(default.even, label="Spend evenly, as the paper does", info="Smooth areas show the change more."),
         gr.Checkbox(default.as_published, label="As published", info="The paper's algorithm and nothing else."),
         gr.Number(default.seed, label="Seed", minimum=0),
     )
