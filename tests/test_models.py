@@ -709,3 +709,4 @@ def test_the_command_says_of_each_model_what_loading_would(
     assert re.search(r"^atelier .* here$", out, re.MULTILINE)
     assert re.search(r"^sdxl +stabilityai/.* not here$", out, re.MULTILINE)
     assert re.search(r"^~/m .*default.*Git LFS pointer", out, re.MULTILINE)
+    assert f"Device: {choose_device()}" in out and "ADVDM_MODEL" in out

@@ -175,7 +175,7 @@ def summary(result: Result, order: Order, brush: Any) -> list[str]:
 
 
 def visible(result: Result) -> str:
-    seen = result.visibility
+    seen = result.comparison.visibility
     return f"{word(seen).capitalize()} at 100 % zoom: {seen:.1f} of 10, where 10 is no difference."
 
 
