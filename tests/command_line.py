@@ -12,7 +12,7 @@ from PIL import Image
 from advdm import cli
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 """For a process of its own, on one core."""
 
 

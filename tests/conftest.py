@@ -4,6 +4,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = os.devnull
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# The suite runs in two processes, and what they start has a core each too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 

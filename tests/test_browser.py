@@ -123,6 +123,18 @@ def test_an_example_is_one_click_away(visit):
     visit.says("Ready")
 
 
+def test_after_an_error_one_goes_on_by_keyboard(visit, painting):
+    visit.button("Protect").focus()
+    visit.page.keyboard.press("Enter")
+    visit.says("Choose a painting first")
+    expect(visit.button("Protect")).to_be_enabled()
+    expect(visit.button("Protect")).to_be_focused()
+    visit.choose(painting)
+    visit.says("Ready")
+    visit.page.keyboard.press("Enter")
+    visit.says("Done after 25 steps")
+
+
 def test_what_the_brush_covers_is_left_clean(visit, painting, tmp_path):
     visit.choose(painting)
     visit.says("Ready")

@@ -163,7 +163,7 @@ def test_a_mask_leaves_black_clean() -> None:
 
 
 def test_a_strength_chooses_epsilon_for_the_painting() -> None:
-    paint("a.png")
+    paint("a.png", size=(80, 72))
     reports = {}
     for strength in STRENGTHS:
         assert run("protect", "a.png", "--strength", strength, "--report", "r.json", *QUICK) == 0
@@ -171,6 +171,11 @@ def test_a_strength_chooses_epsilon_for_the_painting() -> None:
     assert all(report["strength"] == strength for strength, report in reports.items())
     epsilons = [report["epsilon"] for report in reports.values()]
     assert epsilons == sorted(epsilons) and epsilons[0] < epsilons[-1]
+    half = np.full((72, 80), 255, np.uint8)
+    half[:, 40:] = 0
+    Image.fromarray(half).save("mask.png")
+    assert run("protect", "a.png", "--strength", strength, "--mask", "mask.png", "--report", "r.json", *QUICK) == 0
+    assert json.loads(Path("r.json").read_text())["epsilon"] == epsilons[-1], "the rest is no more visible for a mask"
 
 
 @pytest.mark.parametrize(

@@ -179,17 +179,20 @@ def test_the_adaptive_cleaner_descends_and_keeps_its_bound(
     assert (near - before).square().mean().sqrt() < 2.5 / 255
 
 
-def test_robustness_from_files_to_tables(learning: list[int], monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+@pytest.mark.parametrize(("options", "epsilon"), [((), 8), (("--strength", "subtle"), 0)])
+def test_robustness_from_files_to_tables(
+    options: tuple[str, ...], epsilon: int, learning: list[int], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     few = {name: CLEANERS[name] for name in ("none", "autoencoder")}
     monkeypatch.setattr(robustness, "CLEANERS", few)
     paint("more/a.png", seed=3)
-    assert run("robustness", "DIR/a.png", "more", "-o", "out", "--steps", 2, *PAINT) == 0
+    assert run("robustness", "DIR/a.png", "more", "-o", "out", "--steps", 2, *options, *PAINT) == 0
     assert learning == [6, 6]
     table = pd.read_csv("out/robustness.csv").to_dict("records")
     best, other = sorted(
         few, key=lambda way: next(r["distance"] for r in table if r["copy"] == PROTECTED and r["cleaner"] == way)
     )
-    copies = (Side(ORIGINAL), Side(RANDOM, 8), Side(PROTECTED, 8))
+    copies = (Side(ORIGINAL), Side(RANDOM, epsilon), Side(PROTECTED, epsilon))
     ways = [str(replace(copy, cleaner=way)) for way in (best, other) for copy in copies]
     assert [label(row) for row in table] == [PROMPT_ONLY, *ways], "the imitator's best way comes first"
     assert f"- The imitator does best with: {best}.\n" in capsys.readouterr().out

@@ -40,13 +40,13 @@ def names(count: int, *learned: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("imitator", "own"),
-    [("inversion", {"vectors": 3}), ("lora", {"rank": 5}), ("repaint", {"strength": 0.7})],
+    [("inversion", {"vectors": 3}), ("lora", {"rank": 5}), ("repaint", {"repaint_strength": 0.7})],
 )
 def test_three_sides_and_what_is_said_of_them(
     pair: None, imitator: str, own: dict[str, float], workplace: Path, capsys: Capture
 ) -> None:
     ((name, value),) = own.items()
-    options = ["--imitator", imitator, f"--{name}", value, "--report", "log/r.json", *QUICK]
+    options = ["--imitator", imitator, f"--{name.replace('_', '-')}", value, "--report", "log/r.json", *QUICK]
     options += () if imitator == "repaint" else STEPS
     assert run("mimic", workplace / "a.png", "a_protected.png", *options) == 0
     learned = () if imitator == "repaint" else ("original", "protected", "random_noise")

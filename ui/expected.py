@@ -1,4 +1,4 @@
-"""What the page says a copy leaves of an imitation, measured beforehand by `python -m advdm evaluate`."""
+"""What the page says a copy leaves of an imitation, measured beforehand by `python -m benchmarks.frontier`."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ def sentence(*made: str | int) -> str:
     if found is None:
         return ""
     return (
-        f"Of {found.paintings} paintings protected like this, an imitator learned {found.imitation:.0f} of 100 on "
-        f"average ({found.least:.0f} to {found.most:.0f}), where 100 is what the original taught it. Yours may differ: "
-        "try it on the Mimicry tab."
+        f"Of {found.paintings} paintings protected like this, an imitator scored {found.imitation:.0f} on average "
+        f"({found.least:.0f} to {found.most:.0f}), where 0 never saw the painting and 100 learned from the original. "
+        "Yours may differ: try it on the Mimicry tab."
     )

@@ -134,10 +134,14 @@ def said() -> Iterator[None]:
     try:
         yield
     except AdvDMError as error:
-        raise gr.Error(str(error), title="Not possible", print_exception=False) from error
+        raise not_possible(str(error)) from error
     except OSError as error:
-        sentence = f"The pictures cannot be written on this machine: {reason(error)}."
-        raise gr.Error(sentence, title="Not possible", print_exception=False) from error
+        raise not_possible(f"The pictures cannot be written on this machine: {reason(error)}.") from error
+
+
+def not_possible(sentence: str) -> gr.Error:
+    """To be raised; the page shows the sentence."""
+    return gr.Error(sentence, title="Not possible", print_exception=False)
 
 
 @spaces.GPU(duration=lambda seconds, *_: seconds)
@@ -185,9 +189,10 @@ def wire(
         begun = start.click(begin, None, [run, status, start, stop], **QUIET)
         begun.then(None, js=f"() => {focus.format(stop.elem_id)}")
         shown = begun.then(show, [run, *inputs], outputs, show_progress_on=status, api_visibility="private", **LANE)
-        shown.failure(lambda: say("Nothing was done."), None, status, **QUIET)
-        end = shown.then(lambda: [gr.update(interactive=on) for on in (True, False)], None, [start, stop], **QUIET)
-        end.then(None, js=f"() => {{ if ({lost}) {focus.format(start.elem_id)} }}")
+        end = shown.success(rest, None, [start, stop], **QUIET)
+        failed = shown.failure(lambda: (*rest(), say("Nothing was done.")), None, [start, stop, status], **QUIET)
+        for last in (end, failed):  # for Gradio's `then` does not follow a failure
+            last.then(None, js=f"() => {{ if ({lost}) {focus.format(start.elem_id)} }}")
         ends.append(end)
     stop.click(press_stop, run, [status, stop], **QUIET)
     return ends
@@ -195,6 +200,11 @@ def wire(
 
 def begin() -> tuple[Run, Any, Any, Any]:
     return Run.new(), say("Waiting for a free place."), gr.update(interactive=False), gr.update(interactive=True)
+
+
+def rest() -> tuple[Any, Any]:
+    """Start and Stop as they are while nothing runs."""
+    return gr.update(interactive=True), gr.update(interactive=False)
 
 
 def press_stop(run: Run | None) -> tuple[Any, Any]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advdm.commands import shared
+from advdm.commands.shared import Commands
 from advdm.errors import AdvDMError
 from advdm.files import shown
 from advdm.settings import AS_PUBLISHED, MEANINGS, EvaluationSettings
 
 if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
     from advdm.experiments.cells import Experiment, Subject
 
 

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from advdm.commands import shared
 from advdm.commands.protect import plan_outputs
-from advdm.commands.shared import Report
+from advdm.commands.shared import Commands, Report
 from advdm.errors import AdvDMError
 from advdm.files import make_folder, reason, shown
 from advdm.settings import MimicrySettings
 
 if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
     from advdm.experiments.measure import Outcome
     from advdm.models import LatentDiffusion
 

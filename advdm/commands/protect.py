@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from advdm.commands import shared
-from advdm.commands.shared import Report
+from advdm.commands.shared import Commands, Report
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, clean, make_folder, shown
-from advdm.settings import STRENGTHS, Settings
+from advdm.settings import Settings
 
 if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
     from advdm.models import LatentDiffusion
     from advdm.paintings import Painting
+
+FAINT = 9.5
+"""JOD. Of copies that are seen less, an imitator learns nearly what the original teaches (`benchmarks/README.md`)."""
 
 
 def add(commands: Commands) -> None:
@@ -38,7 +40,7 @@ def add(commands: Commands) -> None:
     add("--recursive", action="store_true", help="search folders within folders too")
     shared.add_machine(command)
     shared.add_attack(command)
-    add("--strength", choices=STRENGTHS, help="how visible the change may be; chooses epsilon for each painting")
+    shared.add_strength(command)
     add("--target", type=Path, metavar="FILE", help="a picture for the objective to drive to; else a pattern")
     add("--mask", type=Path, metavar="FILE", help="as large as the painting: white protects, black leaves it clean")
     add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")
@@ -125,7 +127,7 @@ def protect_one(
     painting = shared.read_aloud(source, shared.say)
     white = np.array(Image.fromarray(mask.levels).convert("L")) if mask else None
     if strength:
-        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings, white))
+        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings))
     for step in protection_steps(painting, model, settings, target, white):
         bar.update()
         last = step
@@ -193,8 +195,10 @@ def check_output(path: Path, sources: Sequence[Path]) -> None:
 
 
 def summary(source: Path, output: Path, report: Report) -> str:
+    faint = report["visibility"] > FAINT and report["max_change"]
+    hint = "hardly visible and so hardly protected (see --strength), " if faint else ""
     psnr = "infinite" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
     return (
         f"{shown(source)}: largest change {report['max_change']}, visibility {report['visibility']:.1f} JOD, "
-        f"PSNR {psnr}, SSIM {report['ssim']:.3f}, {report['seconds']:.1f} s, {output}"
+        f"PSNR {psnr}, SSIM {report['ssim']:.3f}, {report['seconds']:.1f} s, {hint}{output}"
     )

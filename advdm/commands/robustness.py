@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from advdm.commands import shared
 from advdm.commands.evaluate import run
-
-if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
+from advdm.commands.shared import Commands
 
 
 def add(commands: Commands) -> None:
@@ -22,6 +19,7 @@ def add(commands: Commands) -> None:
     add("--recursive", action="store_true", help="search folders within folders too")
     shared.add_machine(command)
     shared.add_attack(command)
+    shared.add_strength(command)
     shared.add_mimicry(command, "imitator-")
 
 
@@ -30,6 +28,7 @@ def robustness(options: argparse.Namespace) -> int:
     from advdm.experiments.cells import Subject
     from advdm.experiments.robustness import Robustness
 
-    experiment = Robustness(shared.attack_settings(options), shared.mimicry_settings(options, options.seed))
+    mimicry = shared.mimicry_settings(options, options.seed)
+    experiment = Robustness(shared.attack_settings(options), mimicry, options.strength)
     subjects = [Subject(path.name, (path,)) for path in shared.found_aloud(options.originals, options.recursive)]
     return run(experiment, subjects, options.output, options)

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, get_args
 
 from tqdm import tqdm
 
 from advdm.errors import AdvDMError, SettingsError
 from advdm.files import atomic_path, check_folder, make_folder, reason, shown
-from advdm.settings import IMITATORS, MEANINGS, MimicrySettings, Sampling, Settings
+from advdm.settings import IMITATORS, MEANINGS, STRENGTHS, MimicrySettings, Sampling, Settings
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from advdm.models import LatentDiffusion
     from advdm.paintings import Painting
 
-    Commands = argparse._SubParsersAction["Parser"]
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 ATTACK = {
     "epsilon": "largest change of any channel of any pixel, of 255 levels",
@@ -43,6 +44,8 @@ IMITATOR = {
     "rank": "of the LoRA",
     "strength": "of repaint, image to image: 0.04 hardly, 1 anew",
 }
+REPAINT_STRENGTH = "repaint_strength"
+"""What options and reports call the strength of RepaintSettings: their `strength` says how visible a change may be."""
 Report = dict[str, Any]
 """What becomes one JSON object."""
 
@@ -89,6 +92,11 @@ def add_attack(command: Parser, *but: str) -> None:
             command.add_argument(option, type=kind, default=field.default, metavar=metavar, help=text)
 
 
+def add_strength(command: Parser) -> None:
+    text = "how visible the change may be; chooses epsilon for each painting"
+    command.add_argument("--strength", choices=STRENGTHS, help=text)
+
+
 def attack_settings(options: argparse.Namespace) -> Settings:
     """What the options say, and the defaults of what they say nothing of."""
     names = [field.name for field in fields(Settings)]
@@ -100,11 +108,11 @@ def add_mimicry(command: Parser, prefix: str = "") -> None:
     add = command.add_argument
     add("--imitator", choices=IMITATORS, default=next(iter(IMITATORS)), help="who imitates")
     for name, text in IMITATOR.items():
-        option = f"--{prefix if name == 'steps' else ''}{name}".replace("_", "-")
+        option = prefix + name if name == "steps" else outer_name(name).replace("_", "-")
         owners = {who: field for who, kind in IMITATORS.items() for field in fields(kind) if field.name == name}
         defaults = ", ".join(f"{who} {field.default}" for who, field in owners.items())
         kind: Any = next(iter(owners.values())).type
-        add(option, dest=f"imitator_{name}", type=kind, metavar="N", help=f"{text} (default: {defaults})")
+        add(f"--{option}", dest=f"imitator_{name}", type=kind, metavar="N", help=f"{text} (default: {defaults})")
     add("--prompts", type=Path, metavar="FILE", help="a prompt a line, with {} for the style; else six of our own")
     add("--count", type=int, default=MimicrySettings.count, metavar="N", help="pictures a prompt")
     add("--sampling-steps", type=int, default=Sampling.steps, metavar="N", help="denoising steps of each picture")
@@ -115,7 +123,7 @@ def mimicry_settings(options: argparse.Namespace, seed: int = 0) -> MimicrySetti
     given = {name: getattr(options, f"imitator_{name}") for name in IMITATOR}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given.keys() - {field.name for field in fields(kind)}:
-        raise SettingsError(f"The imitator '{options.imitator}' has no {name.replace('_', ' ')}.")
+        raise SettingsError(f"The imitator '{options.imitator}' has no {outer_name(name).replace('_', ' ')}.")
     prompts = read_prompts(options.prompts) if options.prompts else MimicrySettings.prompts
     return MimicrySettings(kind(**given), prompts, options.count, Sampling(options.sampling_steps), seed)
 
@@ -125,7 +133,13 @@ def settings_used(settings: MimicrySettings, model: LatentDiffusion) -> Report:
     name = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
     sampling = {"sampling_steps": settings.sampling.steps, "guidance": settings.sampling.guidance}
     painted = {"prompts": settings.prompts, "count": settings.count, **sampling, "seed": settings.seed}
-    return {"model": model.title, "imitator": name, **asdict(settings.imitator), **painted, **model.machine}
+    own = {outer_name(field): value for field, value in asdict(settings.imitator).items()}
+    return {"model": model.title, "imitator": name, **own, **painted, **model.machine}
+
+
+def outer_name(field: str) -> str:
+    """What a field of the imitators' settings is called in options and reports."""
+    return REPAINT_STRENGTH if field == "strength" else field
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:
