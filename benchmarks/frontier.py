@@ -102,6 +102,8 @@ def plot(table: DataFrame, path: Path) -> None:
     lines |= {kind: [f"{kind}, as {strength}" for strength in STRENGTHS] for kind in KINDS}
     for label, names in lines.items():
         own = table[table.index.get_level_values("copy").isin(names)]
+        if own.empty:
+            continue
         errors = [own["imitation"] - own["imitation_low"], own["imitation_high"] - own["imitation"]]
         axes.errorbar(own["jod"], own["imitation"], np.abs(errors), marker="o", capsize=3, label=label)
     axes.axhline(100, color="grey", linestyle="--", label="learned from the original")

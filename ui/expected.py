@@ -13,8 +13,9 @@ class Expected(NamedTuple):
 
 
 EXPECTED: dict[tuple[str, str, int, int], Expected] = {
-    ("atelier", "balanced", 25, 1): Expected(27, -15, 51, 8),
-    ("atelier", "strong", 25, 1): Expected(8, -40, 34, 8),
+    ("atelier", "subtle", 25, 1): Expected(54, 24, 74, 8),
+    ("atelier", "balanced", 25, 1): Expected(26, -6, 45, 8),
+    ("atelier", "strong", 25, 1): Expected(-17, -75, 17, 8),
 }
 """By the model's title, the strength's word, steps and samples, all else as usual; of others the page says nothing."""
 
