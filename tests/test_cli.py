@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from advdm import cli, compare, read_painting
-from advdm.commands.protect import plan_outputs
-from advdm.commands.shared import attack_settings, mimicry_settings
+from advdm.commands.options import attack_settings, mimicry_settings
+from advdm.commands.outputs import plan_outputs
 from advdm.settings import STRENGTHS, EvaluationSettings, InversionSettings, LoraSettings, MimicrySettings, Settings
 from tests.command_line import ENVIRONMENT, paint, refusal, run, written
 

@@ -256,7 +256,7 @@ def test_each_cell_is_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
         state = SimpleNamespace(
             process_index=index, num_processes=3, is_main_process=False, wait_for_everyone=lambda: None
         )
-        monkeypatch.setattr("advdm.commands.shared.processes", lambda device, state=state: state)
+        monkeypatch.setattr("advdm.commands.terminal.processes", lambda device, state=state: state)
         assert run("evaluate", "DIR", "-o", "out", *QUICK) == 0
     assert len(made) == len(set(made)) == 2
 

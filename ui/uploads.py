@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import model_validator
 
 from advdm import AdvDMError, read_painting
-from advdm.paintings import Levels, check_painting, write_preview
+from advdm.formats import check_painting
+from advdm.paintings import Levels, write_preview
 from ui.runs import not_possible
 
 EXAMPLE = {"path": "painting.png", "meta": {"_type": "gradio.FileData"}}

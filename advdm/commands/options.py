@@ -1,28 +1,17 @@
-"""What the commands share: the parser, options from settings, paths that must not collide, reports."""
+"""The options of the commands: one for each field of the settings, whose defaults stand there."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, get_args
-
-from tqdm import tqdm
+from typing import Any, NoReturn, TypeAlias, get_args
 
 from advdm.errors import AdvDMError, SettingsError
-from advdm.files import atomic_path, check_folder, make_folder, reason, shown
+from advdm.files import reason, shown
 from advdm.settings import IMITATORS, MEANINGS, STRENGTHS, MimicrySettings, Sampling, Settings
-
-if TYPE_CHECKING:
-    from accelerate import PartialState
-
-    from advdm.models import LatentDiffusion
-    from advdm.paintings import Painting
-
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
@@ -46,8 +35,6 @@ IMITATOR = {
 }
 REPAINT_STRENGTH = "repaint_strength"
 """What options and reports call the strength of RepaintSettings: their `strength` says how visible a change may be."""
-Report = dict[str, Any]
-"""What becomes one JSON object."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -118,6 +105,11 @@ def add_mimicry(command: Parser, prefix: str = "") -> None:
     add("--sampling-steps", type=int, default=Sampling.steps, metavar="N", help="denoising steps of each picture")
 
 
+def outer_name(field: str) -> str:
+    """What a field of the imitators' settings is called in options and reports."""
+    return REPAINT_STRENGTH if field == "strength" else field
+
+
 def mimicry_settings(options: argparse.Namespace, seed: int = 0) -> MimicrySettings:
     kind = IMITATORS[options.imitator]
     given = {name: getattr(options, f"imitator_{name}") for name in IMITATOR}
@@ -126,20 +118,6 @@ def mimicry_settings(options: argparse.Namespace, seed: int = 0) -> MimicrySetti
         raise SettingsError(f"The imitator '{options.imitator}' has no {outer_name(name).replace('_', ' ')}.")
     prompts = read_prompts(options.prompts) if options.prompts else MimicrySettings.prompts
     return MimicrySettings(kind(**given), prompts, options.count, Sampling(options.sampling_steps), seed)
-
-
-def settings_used(settings: MimicrySettings, model: LatentDiffusion) -> Report:
-    """For a report: everything that the result depends on."""
-    name = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
-    sampling = {"sampling_steps": settings.sampling.steps, "guidance": settings.sampling.guidance}
-    painted = {"prompts": settings.prompts, "count": settings.count, **sampling, "seed": settings.seed}
-    own = {outer_name(field): value for field, value in asdict(settings.imitator).items()}
-    return {"model": model.title, "imitator": name, **own, **painted, **model.machine}
-
-
-def outer_name(field: str) -> str:
-    """What a field of the imitators' settings is called in options and reports."""
-    return REPAINT_STRENGTH if field == "strength" else field
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:
@@ -156,83 +134,3 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     if not all("{}" in prompt for prompt in prompts):
         raise AdvDMError(f"Each prompt in {shown(path)} needs {{}} in the place of the learned word.")
     return prompts
-
-
-def key(path: Path) -> str:
-    """Equal for two paths that may lead to the same file: some file systems ignore case."""
-    return os.path.realpath(path).casefold()
-
-
-def check_report(path: Path, sources: Sequence[Path]) -> None:
-    if path.suffix.lower() != ".json":
-        raise AdvDMError(f"The report {shown(path)} must be a .json.")
-    if key(path) in map(key, sources):
-        raise AdvDMError(f"The report {shown(path)} would replace a painting; choose another name.")
-    check_folder(path.parent)
-
-
-def check_apart(output: Path, folders: Iterable[Path]) -> None:
-    """What is written must not land among the paintings."""
-    if key(output) in map(key, folders):
-        raise AdvDMError(f"The folder {shown(output.resolve())} holds the paintings; choose another.")
-    check_folder(output)
-
-
-def write_report(path: Path, report: Report | list[Report]) -> None:
-    make_folder(path.parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-
-
-def say(sentence: str) -> None:
-    """One line on stderr, beside a bar if there is one."""
-    tqdm.write(sentence, file=sys.stderr)
-
-
-def say_once(sentence: str) -> None:
-    """The same of what every process of `accelerate launch` sees: only the first speaks."""
-    if os.environ.get("RANK", "0") == "0":
-        say(sentence)
-
-
-def read_aloud(path: Path, say: Callable[[str], None] = say_once) -> Painting:
-    """The painting, and to the terminal what had to be changed in it."""
-    from advdm.paintings import read_painting
-
-    painting = read_painting(path)
-    for note in painting.notes:
-        say(f"{shown(path)}: {note}")
-    return painting
-
-
-def found_aloud(
-    paths: Sequence[Path], recursive: bool = False, used: Callable[[Path], bool] = lambda path: False
-) -> list[Path]:
-    """The pictures at these paths, at least one, and to the terminal what was skipped of folders, and why.
-
-    What is `used` otherwise is neither.
-    """
-    from advdm.folders import Found, find_paintings
-
-    found = find_paintings(paths, recursive)
-    paintings = [path for path in found.paintings if not used(path)]
-    for sentence in Found((), tuple(one for one in found.skipped if not used(one.path))).sentences:
-        say_once(sentence)
-    if not paintings:
-        raise AdvDMError(f"There is no picture in {', '.join(map(shown, paths))}.")
-    return paintings
-
-
-def processes(device: str) -> PartialState:
-    """This process among those of `accelerate launch`; chooses its card."""
-    from datetime import timedelta
-
-    from accelerate import PartialState
-
-    # One may wait for another's paintings for days.
-    return PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
-
-
-def progress(total: int, quiet: bool = False) -> Any:
-    """A bar on a terminal; where stderr is none, it holds sentences and no bar."""
-    return tqdm(total=total, unit=" steps", leave=False, dynamic_ncols=True, disable=quiet or None)
