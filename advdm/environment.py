@@ -4,7 +4,7 @@ import os
 
 SPINS = "3000"
 """Turns that a thread waits before it sleeps, for the next small operation comes at once. With the default, torch's
-threads spin for ever while other work has their cores: an attack beside two busy processes then takes 5 to 9 times as
+threads spin long while other work has their cores: an attack beside two busy processes then takes 5 to 9 times as
 long, with this 3 times, and alone 1.05 times (benchmarks/beside.py)."""
 
 
