@@ -26,7 +26,7 @@ from advdm.settings import (
 )  # fmt: skip
 from ui.experiment import Moment, experiment, paint_more
 from ui.pace import Clock, Work, gpu_seconds, in_words, learning, painting, time_of
-from ui.runs import Run, model, number_of, on_gpu, say, whole
+from ui.runs import HIDDEN, VISIBLE, Run, model, number_of, on_gpu, say, whole
 from ui.uploads import objection
 
 LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", RANDOM: "Noise"}
@@ -91,8 +91,7 @@ def show(run: Run | None, *wishes: Any) -> Iterator[Shown]:
         return
     with run.working(*order.original, *order.protected):
         settings = order.settings
-        cleared = Shown(say("Reading the pictures.", 0), "", [], None, None, None, gr.update(interactive=False), None)
-        yield cleared._replace(welcome=gr.update(visible=False), results=gr.update(visible=True))
+        yield Shown(say("Reading the pictures.", 0), "", [], None, None, None, known=None)
         work = {**learning(settings, order.sides), **painting(settings, order.sides)}
         given = (order.original, order.protected, bool(order.control), settings, run.folder, run)
         yield from follow(run, work, experiment, *given)
@@ -125,21 +124,19 @@ def follow(run: Run, work: Work, task: Callable[..., Iterator[Moment]], *given: 
                 kind, done, of = next(iter(work)), len(moment.losses), moment.settings.imitator.steps
                 line = f"Learning: step {done} of {of}"
             left, share = clock.tick(kind, done / of)
+            # The results show again each time, for other pictures may have been chosen meanwhile.
+            page = Shown(None, None, gallery(moment, blank), curve_of(moment), welcome=HIDDEN, results=VISIBLE)
             status = say("Stopping." if run.stopped else f"{line}{left}.", share)
-            yield Shown(status, strong(moment.doubt), gallery(moment, blank), curve_of(moment))
+            yield page._replace(status=status, finding=strong(moment.doubt))
     seconds = time.monotonic() - started
     end = f"{'Stopped' if run.stopped else 'Done'} after {in_words(seconds)}: {moment.name}."
-    yield Shown(
-        say(end),
-        finding(moment),
-        gallery(moment, blank),
-        curve_of(moment),
-        list(moment.downloads) or None,
-        report_of(moment, seconds),
-        gr.update(value=more_label(moment), interactive=True),
-        moment,
-        welcome=gr.update(visible=False),  # again, for other pictures may have been chosen meanwhile
-        results=gr.update(visible=True),
+    yield page._replace(
+        status=say(end),
+        finding=finding(moment),
+        downloads=list(moment.downloads) or None,
+        report=report_of(moment, seconds),
+        more=more_label(moment),
+        known=moment,
     )
 
 
@@ -192,7 +189,7 @@ def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
 def new_pair(original: Sequence[str], protected: Sequence[str]) -> tuple[Any, Any, Any, str, None]:
     """Status line, and the findings on earlier pictures gone, so that nobody takes them for findings on these."""
     line = objection(*original, *protected) or complaint(original, protected) or "Ready."
-    return say(line), gr.update(visible=True), gr.update(visible=False), "", None
+    return say(line), VISIBLE, HIDDEN, "", None
 
 
 def use_pair(pair: tuple[str, str] | None) -> tuple[Any, Any, Any]:

@@ -57,7 +57,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 gr.Markdown(WELCOME)
             with gr.Column(visible=False) as results:
                 finding = gr.Markdown()
-                more = gr.Button("Paint more", interactive=False, elem_id="more")
+                more = gr.Button("Paint more", elem_id="more")
                 pictures = gallery("Row by row the same prompt and seed", 4, "labelled", height=640)
                 gr.Markdown(HOW)
                 with gr.Tab("Losses"):

@@ -21,7 +21,7 @@ from advdm.visibility import word
 from ui import expected
 from ui.attack import Moment, Order, Result, attack
 from ui.pace import Clock, attacking, gpu_seconds, time_of
-from ui.runs import Run, model, number_of, on_gpu, say
+from ui.runs import HIDDEN, VISIBLE, Run, model, number_of, on_gpu, say
 from ui.uploads import SHOWN_SIDE, objection, under_the_brush
 
 EFFORTS = {"Quick": (25, 1), "Thorough": (100, 4)}
@@ -29,7 +29,6 @@ EFFORTS = {"Quick": (25, 1), "Thorough": (100, 4)}
 AMPLIFIED = 10
 """How many times the change is enlarged to be seen."""
 CHOOSE = "Choose a painting, or one of the examples."
-HIDDEN, VISIBLE = gr.update(visible=False), gr.update(visible=True)
 
 
 class Shown(NamedTuple):
@@ -68,10 +67,11 @@ def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
         original = read_painting(order.painting)
         before = str(write_preview(original.levels, original, run.folder / "original.png", SHOWN_SIDE))
         gone = gr.update(value=None, interactive=False)
-        yield Shown(say("Starting.", 0), gone, None, None, "", (before, before), None, HIDDEN, VISIBLE, HIDDEN)
+        yield Shown(say("Starting.", 0), gone, copies=None, report=None, summary="", change=None, several=HIDDEN)
         started = time.monotonic()
         for moment, line in follow(run, order, brush, run.folder):
-            yield Shown(line, slider=(before, moment.preview) if moment.preview else gr.skip())
+            slider = (before, moment.preview) if moment.preview else gr.skip()
+            yield Shown(line, slider=slider, welcome=HIDDEN, single=VISIBLE)
         result, seconds = moment.result, time.monotonic() - started
         assert result is not None
         copy = read_painting(result.protected)
@@ -232,7 +232,8 @@ def describe(steps: float, samples: float, objective: str) -> Any:
 def new_painting(painting: str | None) -> tuple[Any, ...]:
     """Status and brush for it, and the result of an earlier painting gone, so that nobody publishes it for this one."""
     line = CHOOSE if painting is None else objection(painting) or "Ready."
-    return say(line), under_the_brush(painting), gr.update(value=None, interactive=False), "", VISIBLE, HIDDEN
+    below = under_the_brush(painting)
+    return say(line), gr.update(value=below, visible=bool(below)), gr.update(value=None, interactive=False), "", VISIBLE, HIDDEN
 
 
 def new_files(files: list[str] | None) -> Any:

@@ -20,13 +20,13 @@ WELCOME = """### How it works
 2. **Protect** changes its pixels a little, in the way that misleads the model most.
 3. **Compare and download.** Publish the protected copy everywhere, and the clean one nowhere.
 """
-ATELIER = """**Computed on atelier**, the small model that comes with this app. It shows the principle. To protect
+ATELIER = """**Computed on atelier**, the small model that comes with this app. It shows how the defence works. To protect
 against Stable Diffusion, compute it on Stable Diffusion: start the app with `ADVDM_MODEL=sd15`."""
 OTHERS = "**Computed on {}**: made against imitators that use this model or a close relative."
 LIMITS = """### What to expect
 - JPEG, resizing, screenshots, cleaning and newer models weaken it. Resize first, protect last.
 - Smooth areas, like a plain sky, show the change most. Look closely before you publish.
-- It stops nobody from copying the picture itself. Picture editors of another kind are out of its reach.
+- It stops nobody from copying the picture itself, and misleads no AI that works in another way.
 - The copy is a PNG, larger than a JPEG: lossy formats would damage the protection.
 - Your painting stays in temporary files, which are deleted within the hour, and is used for nothing else.
 """
@@ -44,14 +44,14 @@ def build_protect_tab() -> gr.State:
                     "Examples", 8, "fit strip", value=examples, show_label=False, allow_preview=False, buttons=[]
                 )
                 with gr.Accordion("Leave parts clean", open=False):
-                    gr.Markdown("Paint over skin, sky or a signature: no pixel under the brush is changed.")
+                    gr.Markdown("Choose a painting, then paint over skin, sky or a signature. Nothing under the brush is changed.")
                     brush = brush_input()
-                    mask = painting_input("Or a mask, black where it stays clean", height=160)
+                    mask = painting_input("Or upload a mask: black stays as it is", height=160)
             with gr.Tab("Several") as several_tab:
                 files = FilesInput(label="Paintings", file_count="multiple", height=200)
                 folder = gr.UploadButton("Add a folder", file_count="directory", size="sm")
             words = [(name.capitalize(), name) for name in STRENGTHS]
-            strength = gr.Radio(words, value=BALANCED, label="Strength", info="How visible it may become.")
+            strength = gr.Radio(words, value=BALANCED, label="Strength", info="How visible the change may become.")
             effort = gr.Radio(list(EFFORTS), value="Quick", label="Effort")
             with gr.Row():
                 start = gr.Button("Protect", variant="primary", min_width=100, elem_id="protect")
@@ -106,20 +106,20 @@ def advanced(default: Settings) -> tuple[Any, ...]:
     """From epsilon to seed, in the order of `Order`."""
     steps, samples = EFFORTS["Quick"]
     return (
-        gr.Slider(0, 64, 0, step=1, label="Epsilon", info="Largest change, in levels; 0 = by the strength."),
+        gr.Slider(0, 64, 0, step=1, label="Epsilon", info="Largest change of a pixel, in levels of 255. 0 = as the strength has it."),
         gr.Slider(1, 500, steps, step=1, label="Steps"),
-        gr.Slider(1, 16, samples, step=1, label="Samples", info="Averaged in each step."),
-        gr.Number(0, label="Step size", info="In levels; 0 = an eighth of epsilon.", minimum=0),
+        gr.Slider(1, 16, samples, step=1, label="Samples", info="Random draws that each step averages."),
+        gr.Number(0, label="Step size", info="In levels of 255. 0 = an eighth of epsilon.", minimum=0),
         gr.Dropdown(list(MEANINGS), value=default.objective, label="Objective", info=MEANINGS[default.objective]),
-        painting_input("Picture to drive to, or none", height=160, visible=False),
-        gr.Checkbox(default.even, label="Spend evenly, as the paper does", info="Smooth areas then show it more."),
+        painting_input("Target picture (optional)", height=160, visible=False),
+        gr.Checkbox(default.even, label="Spend evenly, as the paper does", info="Smooth areas then show the change more."),
         gr.Checkbox(default.as_published, label="As published", info="The paper's algorithm and nothing else."),
         gr.Number(default.seed, label="Seed", minimum=0),
     )
 
 
 def explain(objective: str) -> tuple[Any, Any]:
-    """What the objective does; a picture to drive to only for those that have one."""
+    """What the objective does; a target picture only for those that have one."""
     return gr.update(info=MEANINGS[objective]), gr.update(visible=objective in TARGETED, value=None)
 
 
@@ -133,5 +133,5 @@ def brush_input() -> BrushInput:
     brush = gr.Brush(default_size=24, colors=["#e11d48"], color_mode="fixed")
     return BrushInput(
         label="Brush", show_label=False, type="filepath", format="png", sources=(), transforms=(), layers=False,
-        buttons=[], brush=brush, height=420,
+        buttons=[], brush=brush, height=420, visible=False,
     )  # fmt: skip
