@@ -116,7 +116,7 @@ class TestProtect:
         first, second, *_, last = shows(tab, painting=file)
         assert first.protected["value"] is None, "an older result is not offered meanwhile"
         assert second.status["text"].startswith("Step 1 of 3") and "progress" in second.status["bar"]
-        assert last.status == {"text": "Done after 3 steps: sea.", "bar": ""}
+        assert last.status == {"text": "Done after 3 steps: sea.png.", "bar": ""}
         path = Path(last.protected["value"])
         assert path.name == "sea_protected.png"
         comparison = compare(read_painting(file), read_painting(path))
@@ -167,7 +167,7 @@ class TestProtect:
     def test_says_when_nothing_is_changed(self, tab: ModuleType, file: str) -> None:
         *_, last = shows(tab, painting=file, epsilon=2, steps=1)
         assert last.report["max_change"] == 0 and math.isinf(last.report["psnr"])
-        assert last.status["text"].endswith("sea. The copy came out unchanged: it protects nothing.")
+        assert last.status["text"].endswith("sea.png. The copy came out unchanged: it protects nothing.")
 
     def test_expectation_is_said_where_it_was_measured(
         self, tab: ModuleType, file: str, monkeypatch: pytest.MonkeyPatch
@@ -178,7 +178,10 @@ class TestProtect:
         assert "on average" not in last.summary
         monkeypatch.setitem(EXPECTED, (last.report["model"], "balanced", 3, 1), Expected(38, -5, 95, 8))
         *_, last = shows(tab, painting=file, epsilon=0)
-        assert "On 8 paintings protected like this, an imitator learned 38 of 100 on average (from -5 to 95)" in last.summary
+        assert (
+            "On 8 paintings protected like this, an imitator learned 38 of 100 on average (from -5 to 95)"
+            in last.summary
+        )
         for other in ({"even": True}, {"epsilon": 9}, {"brush": np.ones((7, 9), bool)}):
             *_, last = shows(tab, **{"painting": file, "epsilon": 0, **other})
             assert "on average" not in last.summary, other
@@ -272,7 +275,7 @@ class TestMimicry:
 
     def test_result(self, pages: list[Any]) -> None:
         first, second, *_, last = pages
-        assert not first.more["interactive"] and first.known is None, "an older result is not offered meanwhile"
+        assert first.known is None, "an older result is not offered meanwhile"
         assert second.status["text"].startswith("Learning: step 1 of 3")
         assert "do not look like the same painting" in second.finding, "said at once, not after all the work"
         assert last.status["text"].startswith("Done after about ") and last.status["text"].endswith(": harvest.webp.")
@@ -282,7 +285,7 @@ class TestMimicry:
         assert last.pictures["columns"] == 4
         assert last.report["verdict"] in last.finding and "4 pictures a side" in last.finding
         assert last.report["gain_low"] <= last.report["gain"] <= last.report["gain_high"]
-        assert set(last.curve["learns from"]) == {"original", "protected", "random noise"}
+        assert set(last.curve["value"]["learns from"]) == {"original", "protected", "random noise"}
         names = [Path(path).name for path in last.downloads]
         assert names == [f"{side}_learned_embeds.safetensors" for side in ("original", "protected", "random_noise")]
 
@@ -330,7 +333,7 @@ class TestMimicry:
 
     def test_image_to_image_learns_nothing(self, mimicry: ModuleType) -> None:
         *_, last = experiment(mimicry, imitator="repaint", strength=0.3, protected=[str(HARVEST)])
-        assert last.downloads is None and last.report["learning"]["strength"] == 0.3
+        assert last.downloads is None and not last.curve["visible"] and last.report["learning"]["strength"] == 0.3
         assert len(last.pictures["value"]) == 16
 
     def test_stop_while_learning_can_be_painted_with(self, mimicry: ModuleType, run: Any) -> None:
@@ -393,13 +396,13 @@ class TestTimes:
 
         wishes = [MIMIC[name] for name in list(MIMIC)[2:]]
         monkeypatch.setattr(pace, "PACES", {})
-        assert tab.describe(25, 1, "advdm")["info"] == "25 steps."
+        assert tab.describe(25, 1, "advdm")["info"] == "Each painting takes 25 steps."
         assert mimicry.describe(*wishes) == "3 steps, 16 pictures."
         pace.gauge()
         assert pace.PACES["pass"] > 0
         monkeypatch.setattr(pace, "PACES", {"pass": 0.1, "attack mist": 1.0})
-        assert tab.describe(25, 1, "advdm")["info"] == "25 steps, about 10 s."
-        assert tab.describe(100, 4, "mist")["info"] == "100 steps, about 10 min."
+        assert tab.describe(25, 1, "advdm")["info"] == "Each painting takes 25 steps, about 10 s."
+        assert tab.describe(100, 4, "mist")["info"] == "Each painting takes 100 steps, about 10 min."
         assert mimicry.describe(*wishes) == "3 steps, 16 pictures, about 48 s."
         assert mimicry.describe("repaint", *wishes[1:]).startswith("16 pictures, about ")
 

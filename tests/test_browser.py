@@ -118,6 +118,20 @@ def test_protect_look_and_download(visit, painting, tmp_path):
     visit.take("protect")
 
 
+def test_a_refusal_stays_to_be_read_and_gives_the_button_back(visit):
+    for tab, button, sentence in (
+        ("Protect", "#protect", "a painting first"),
+        ("Mimicry", "#mimic", "an original and"),
+    ):
+        visit.tab(tab)
+        visit.page.locator(button).focus()
+        visit.page.keyboard.press("Enter")
+        visit.says(f"^Choose {sentence}")
+        expect(visit.page.locator(button)).to_be_enabled()
+        expect(visit.page.locator(button)).to_be_focused()
+        expect(visit.button("Stop").locator("visible=true")).to_be_disabled()
+
+
 def test_an_example_is_one_click_away(visit):
     visit.page.locator(".strip button").nth(2).click()
     visit.says("Ready")

@@ -25,7 +25,7 @@ def sentence(*made: str | int) -> str:
     if found is None:
         return ""
     return (
-        f"On {found.paintings} paintings protected like this, an imitator learned {found.imitation:.0f} of 100 on average "
-        f"(from {found.least:.0f} to {found.most:.0f}). 100 is what the original taught it, 0 is nothing. "
+        f"On {found.paintings} paintings protected like this, an imitator learned {found.imitation:.0f} of 100 on "
+        f"average (from {found.least:.0f} to {found.most:.0f}). 100 is what the original taught it, 0 is nothing. "
         "Yours may differ: try it on the Mimicry tab."
     )

@@ -125,7 +125,8 @@ def follow(run: Run, work: Work, task: Callable[..., Iterator[Moment]], *given: 
                 line = f"Learning: step {done} of {of}"
             left, share = clock.tick(kind, done / of)
             # The results show again each time, for other pictures may have been chosen meanwhile.
-            page = Shown(None, None, gallery(moment, blank), curve_of(moment), welcome=HIDDEN, results=VISIBLE)
+            curve = gr.update(value=curve_of(moment), visible=bool(learning(moment.settings, 1)))
+            page = Shown(None, None, gallery(moment, blank), curve, welcome=HIDDEN, results=VISIBLE)
             status = say("Stopping." if run.stopped else f"{line}{left}.", share)
             yield page._replace(status=status, finding=strong(moment.doubt))
     seconds = time.monotonic() - started
@@ -228,11 +229,10 @@ def finding(moment: Moment) -> str:
     """The verdict in words, what it rests on, and why to doubt it."""
     found = moment.finding
     if found is None:
-        stopped = f"Stopped after {number_of(len(moment.losses), 'step')}"
-        return f"### No verdict\n{stopped}: it needs {LEAST_PICTURES} pictures a side.\n\n{strong(moment.doubt)}"
+        return f"### No verdict\nIt needs {LEAST_PICTURES} pictures a side: paint more.\n\n{strong(moment.doubt)}"
     word, _, rest = found.sentence.partition(": ")
     gain = f"The original brought the imitator {percent(found.gain)} nearer to the painting."
-    brackets = f"In brackets is what chance leaves open, nine times in ten, with {found.pictures} pictures a side."
+    brackets = f"In brackets: where the true value lies nine times in ten, by {found.pictures} pictures a side."
     lines = [f"### {word}", f"{rest[:1].upper()}{rest[1:]}", "", f"{gain} {brackets}", "", strong(moment.doubt)]
     if found.gain.low <= 0 and isinstance(moment.settings.imitator, InversionSettings):
         lines.append("\n**Try the LoRA**: it learns more from one painting than a word does.")

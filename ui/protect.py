@@ -77,7 +77,7 @@ def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
         copy = read_painting(result.protected)
         after = str(write_preview(copy.levels, copy, run.folder / "protected.png", SHOWN_SIDE))
         done = result.settings.steps
-        end = f"{'Done' if done == steps else 'Stopped'} after {number_of(done, 'step')}: {original.name}."
+        end = f"{'Done' if done == steps else 'Stopped'} after {number_of(done, 'step')}: {shown(order.painting)}."
         yield Shown(
             say(end + unchanged(result)),
             gr.update(value=result.protected, interactive=True),
@@ -226,14 +226,21 @@ def describe(steps: float, samples: float, objective: str) -> Any:
     """The effort's word, None where there is none, and what it costs."""
     value = next((word for word, meaning in EFFORTS.items() if meaning == (steps, samples)), None)
     cost = time_of(attacking(steps, samples, objective))
-    return gr.update(value=value, info=f"{number_of(int(steps), 'step')}{cost}.")
+    return gr.update(value=value, info=f"Each painting takes {number_of(int(steps), 'step')}{cost}.")
 
 
 def new_painting(painting: str | None) -> tuple[Any, ...]:
     """Status and brush for it, and the result of an earlier painting gone, so that nobody publishes it for this one."""
     line = CHOOSE if painting is None else objection(painting) or "Ready."
     below = under_the_brush(painting)
-    return say(line), gr.update(value=below, visible=bool(below)), gr.update(value=None, interactive=False), "", VISIBLE, HIDDEN
+    return (
+        say(line),
+        gr.update(value=below, visible=bool(below)),
+        gr.update(value=None, interactive=False),
+        "",
+        VISIBLE,
+        HIDDEN,
+    )
 
 
 def new_files(files: list[str] | None) -> Any:

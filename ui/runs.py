@@ -184,7 +184,7 @@ def wire(
     lost = f"[document.body, document.getElementById('{stop.elem_id}')].includes(document.activeElement)"
 
     def switch(at_work: bool) -> list[Any]:
-        return [gr.update(interactive=at_work), *[gr.update(interactive=not at_work) for _ in buttons]]
+        return [gr.update(value="Stop", interactive=at_work), *[gr.update(interactive=not at_work) for _ in buttons]]
 
     for start, show, inputs in starts:
         begun = start.click(
@@ -229,4 +229,4 @@ def press_stop(run: Run | None) -> tuple[Any, Any]:
     line = gr.skip() if run is None or run in BUSY else say("Stopped: it will not begin.")
     if run:
         run.stop()
-    return line, gr.update(interactive=False)
+    return line, gr.update(value="Stopping", interactive=False)
