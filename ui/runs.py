@@ -188,7 +188,7 @@ def wire(
 
     for start, show, inputs in starts:
         begun = start.click(
-            lambda: [Run.new(), say("Waiting for a free place."), *switch(True)],
+            lambda: [Run.new(), say("Waiting for its turn."), *switch(True)],
             None,
             [run, status, stop, *buttons],
             **QUIET,

@@ -15,6 +15,7 @@ THEME = gr.themes.Soft(
     block_title_text_color_dark="*body_text_color",
     block_label_text_color="*body_text_color",
     block_label_background_fill="*block_background_fill",
+    block_label_background_fill_dark="*block_background_fill",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
     body_text_color_subdued="*neutral_600",
