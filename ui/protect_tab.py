@@ -144,5 +144,5 @@ def brush_input() -> BrushInput:
     brush = gr.Brush(default_size=24, colors=["#e11d48"], color_mode="fixed")
     return BrushInput(
         label="Brush", show_label=False, type="filepath", format="png", sources=(), transforms=(), layers=False,
-        buttons=[], brush=brush, height=420, visible=False,
+        buttons=[], brush=brush, height=420,
     )  # fmt: skip
