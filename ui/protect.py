@@ -232,15 +232,7 @@ def describe(steps: float, samples: float, objective: str) -> Any:
 def new_painting(painting: str | None) -> tuple[Any, ...]:
     """Status and brush for it, and the result of an earlier painting gone, so that nobody publishes it for this one."""
     line = CHOOSE if painting is None else objection(painting) or "Ready."
-    below = under_the_brush(painting)
-    return (
-        say(line),
-        gr.update(value=below, visible=bool(below)),
-        gr.update(value=None, interactive=False),
-        "",
-        VISIBLE,
-        HIDDEN,
-    )
+    return say(line), under_the_brush(painting), gr.update(value=None, interactive=False), "", VISIBLE, HIDDEN
 
 
 def new_files(files: list[str] | None) -> Any:
