@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from advdm.commands import evaluate, mimic, models, protect, robustness
-from advdm.commands.shared import Parser
+from advdm.commands.options import Parser
 from advdm.environment import prepare
 from advdm.errors import AdvDMError
 

@@ -74,8 +74,8 @@ def opened(path: StrPath) -> Iterator[ImageFile.ImageFile]:
     """
     try:
         _check_file(path)
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are judged below
+        # Warnings are of odd metadata, and of sizes that are judged below.
+        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
             head = file.read(1024)
             if kind := foreign_kind(head):
                 raise PaintingError(f"is {kind}, which {UNREADABLE}")

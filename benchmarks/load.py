@@ -1,7 +1,7 @@
 """Twenty visitors at once: each gets its own right result or a clear "busy", and the memory afterwards is as before.
 
-    python -m benchmarks.load                  # the app with atelier
-    python -m benchmarks.load --visitors 40 --rounds 5
+    python -m benchmarks.load                  # they protect, on the app with atelier
+    python -m benchmarks.load --tab mimicry --visitors 40 --rounds 3
 
 It starts the app by itself, on a port of its own, and stops it. Memory is that of the app's process, read after each
 round; the first round warms up.
@@ -49,26 +49,39 @@ def new_visitor(number: int, folder: Path) -> Visitor:
     return Visitor(painting, epsilon=int(rng.integers(2, 17)), steps=int(rng.integers(1, 6)), seed=number)
 
 
-def visit(visitor: Visitor, address: str) -> str:
-    """Protect, and say what came of it: "right", "busy", or what was wrong."""
+def visit(tab: str, visitor: Visitor, address: str) -> str:
+    """What came of it: "right", "busy", or what was wrong."""
     try:
         client = Client(address, verbose=False)
-        file, report = client.predict(
-            handle_file(visitor.painting),
-            epsilon=visitor.epsilon,
-            steps=visitor.steps,
-            seed=visitor.seed,
-            api_name="/protect",
-        )
+        return TABS[tab](client, visitor)
     except Exception as error:  # whatever a visitor may see is a finding, not a failure of the benchmark
         return "busy" if BUSY in str(error) else f"{type(error).__name__}: {error}"
-    asked = (visitor.epsilon, visitor.steps, visitor.seed)
-    if (report["epsilon"], report["steps"], report["seed"]) != asked:
+
+
+def protect(client: Client, visitor: Visitor) -> str:
+    settings = {"epsilon": visitor.epsilon, "steps": visitor.steps, "seed": visitor.seed}
+    file, report = client.predict(handle_file(visitor.painting), **settings, api_name="/protect")
+    if any(report[name] != value for name, value in settings.items()):
         return "somebody else's settings"
     before, after = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (visitor.painting, file))
     if before.shape != after.shape or np.abs(after - before).max() > visitor.epsilon:
         return "not this painting, or out of bound"
     return "right" if (after != before).any() else "not protected"
+
+
+def mimic(client: Client, visitor: Visitor) -> str:
+    """A word of few steps, from a pair of equal pictures: whoever learned from both alike paints both alike."""
+    pair = [[handle_file(visitor.painting)]] * 2
+    prompts = {"prompts": "a painting in the style of *", "count": 4, "control": False}
+    pictures, report = client.predict(*pair, steps=visitor.steps, seed=visitor.seed, **prompts, api_name="/mimic")
+    if (report["learning"]["steps"], report["seed"]) != (visitor.steps, visitor.seed):
+        return "somebody else's settings"
+    painted = [np.asarray(Image.open(one["image"])) for one in pictures]
+    alike = all(np.array_equal(*painted[row + 1 : row + 3]) for row in range(0, len(painted), 3))
+    return "right" if len(painted) == 12 and alike else "other pictures"
+
+
+TABS = {"protect": protect, "mimicry": mimic}
 
 
 @contextmanager
@@ -111,7 +124,8 @@ def megabytes(process: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visitors", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tab", choices=TABS, default="protect")
     options = parser.parse_args()
 
     print("| round | seconds | what visitors got | memory of the app, MB |\n|---|---|---|---|")
@@ -121,7 +135,7 @@ def main() -> None:
         with running_app(Path(folder)) as (address, process), ThreadPoolExecutor(options.visitors) as crowd:
             for number in range(1, options.rounds + 1):
                 start = time.monotonic()
-                found = Counter(crowd.map(lambda visitor: visit(visitor, address), visitors))
+                found = Counter(crowd.map(lambda visitor: visit(options.tab, visitor, address), visitors))
                 seconds = time.monotonic() - start
                 got = ", ".join(f"{count} {what}" for what, count in found.most_common())
                 print(f"| {number} | {seconds:.0f} | {got} | {megabytes(process):.0f} |", flush=True)

@@ -10,34 +10,10 @@ import pytest
 from PIL import Image
 
 from advdm import cli
-from tests.tiny import tiny_pipeline
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 """For a process of its own, on one core."""
-
-
-@pytest.fixture(scope="session")
-def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model as a diffusers folder."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tiny_pipeline().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def workplace(saved_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, with the tiny model as the default."""
-    monkeypatch.setenv("ADVDM_MODEL", str(saved_tiny))
-    monkeypatch.delenv("ADVDM_DEVICE", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is refused must be refused before this."""
-    monkeypatch.setattr("advdm.models.load_model", lambda *_: pytest.fail("the model was loaded"))
 
 
 def run(*arguments: object) -> int:

@@ -4,6 +4,10 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = os.devnull
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# The suite runs in two processes, and what they start has a core each too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,3 +52,26 @@ def painting() -> Painting:
 def other(painting) -> Painting:
     """Its negative."""
     return Painting(255 - painting.levels)
+
+
+@pytest.fixture(scope="session")
+def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a diffusers folder."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def workplace(saved_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with the tiny model as the default."""
+    monkeypatch.setenv("ADVDM_MODEL", str(saved_tiny))
+    monkeypatch.delenv("ADVDM_DEVICE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused must be refused before this."""
+    monkeypatch.setattr("advdm.models.load_model", lambda *_: pytest.fail("the model was loaded"))

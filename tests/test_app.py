@@ -160,10 +160,7 @@ class TestProtect:
         assert "on average" not in last.summary
         monkeypatch.setitem(EXPECTED, (last.report["model"], "balanced", 3, 1), Expected(38, -5, 95, 8))
         *_, last = shows(painting=file, epsilon=0)
-        assert (
-            "On 8 paintings protected like this, an imitator learned 38 of 100 on average (from -5 to 95)"
-            in last.summary
-        )
+        assert "Of 8 paintings protected like this, an imitator scored 38 on average (-5 to 95)" in last.summary
         for other in ({"even": True}, {"epsilon": 9}, {"brush": np.ones((7, 9), bool)}):
             *_, last = shows(**{"painting": file, "epsilon": 0, **other})
             assert "on average" not in last.summary, other

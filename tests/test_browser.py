@@ -118,23 +118,21 @@ def test_protect_look_and_download(visit, painting, tmp_path):
     visit.take("protect")
 
 
-def test_a_refusal_stays_to_be_read_and_gives_the_button_back(visit):
-    for tab, button, sentence in (
-        ("Protect", "#protect", "a painting first"),
-        ("Mimicry", "#mimic", "an original and"),
-    ):
-        visit.tab(tab)
-        visit.page.locator(button).focus()
-        visit.page.keyboard.press("Enter")
-        visit.says(f"^Choose {sentence}")
-        expect(visit.page.locator(button)).to_be_enabled()
-        expect(visit.page.locator(button)).to_be_focused()
-        expect(visit.button("Stop").locator("visible=true")).to_be_disabled()
-
-
 def test_an_example_is_one_click_away(visit):
     visit.page.locator(".strip button").nth(2).click()
     visit.says("Ready")
+
+
+def test_after_an_error_one_goes_on_by_keyboard(visit, painting):
+    visit.button("Protect").focus()
+    visit.page.keyboard.press("Enter")
+    visit.says("Choose a painting first")
+    expect(visit.button("Protect")).to_be_enabled()
+    expect(visit.button("Protect")).to_be_focused()
+    visit.choose(painting)
+    visit.says("Ready")
+    visit.page.keyboard.press("Enter")
+    visit.says("Done after 25 steps")
 
 
 def test_what_the_brush_covers_is_left_clean(visit, painting, tmp_path):

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, PngImagePlugin
 
 from advdm.errors import PaintingError
-from advdm.paintings import check_painting, read_painting
+from advdm.formats import check_painting
+from advdm.paintings import read_painting
 from tests.picture_files import (
     ALPHA,
     GREY,

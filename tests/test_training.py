@@ -1,5 +1,6 @@
 """The training code in miniature: what atelier's pictures, captions, stages and command promise, in seconds."""
 
+import shutil
 from functools import partial
 from itertools import count
 from random import Random
@@ -175,19 +176,28 @@ def test_no_step_mixes_the_cpu_with_another_device(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """Runs the command at toy size; `command.folder / name` is its pipeline."""
-    folder = tmp_path_factory.mktemp("run")
-    for i in range(2):
-        Image.fromarray(painted(i, seed=9, size=180)).save(folder / f"{i}.webp")
-    (folder / "CREDITS.md").write_text("| file | title |\n|---|---|\n| 0.webp | A House |\n| 1.webp | Study |\n")
+    """Runs the command at toy size, from those files of the finished run `whole` that it is given.
 
-    def run(name, *more, **clock):
+    `command.folder / name` is its pipeline.
+    """
+    folder = tmp_path_factory.mktemp("run")
+    Image.fromarray(painted(0, seed=9, size=180)).save(folder / "0.webp")
+    (folder / "CREDITS.md").write_text("| file | title |\n|---|---|\n| 0.webp | A House |\n")
+
+    def run(name, *more, given=(), **clock):
+        work = folder / f"{name}_work"
+        work.mkdir(exist_ok=True)
+        for file in given:
+            shutil.copy(folder / "whole_work" / file, work)
         toy = f"--minutes inf --steps 2 1 1 2 --count 20 --batch 4 --paintings {folder}"
-        main([*toy.split(), "--work", str(folder / f"{name}_work"), "--out", str(folder / name), *more], **clock)
+        main([*toy.split(), "--work", str(work), "--out", str(folder / name), *more], **clock)
 
     run.folder = folder
     run("whole")
     return run
+
+
+PICTURES = ("painted_0", "views_128", "views_160")
 
 
 def test_it_makes_a_pipeline_that_diffusers_loads_and_that_paints(command):
@@ -209,8 +219,9 @@ def test_interrupted_it_goes_on_to_the_same_weights(command):
             raise KeyboardInterrupt
         return next(clock)
 
+    earlier = (*PICTURES, *(f"{stage}.pt" for stage in ("reconstruction", "perceptual", "sharp", "latents")))
     with pytest.raises(KeyboardInterrupt):
-        command("broken", now=until_the_denoiser_was_saved)
+        command("broken", given=earlier, now=until_the_denoiser_was_saved)
     assert torch.load(checkpoint)["step"] == 1 and not broken.exists()
     command("broken")
     for part in whole.rglob("*.safetensors"):
@@ -220,7 +231,7 @@ def test_interrupted_it_goes_on_to_the_same_weights(command):
 
 
 def test_a_finished_pipeline_is_trained_on(command):
-    command("further", "--start", str(command.folder / "whole"), "--seed", "1")
+    command("further", "--start", str(command.folder / "whole"), given=PICTURES)
     first, second = (StableDiffusionPipeline.from_pretrained(command.folder / name) for name in ("whole", "further"))
     assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
     assert torch.equal(first.vae.encoder.conv_in.weight, second.vae.encoder.conv_in.weight)

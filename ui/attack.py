@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from advdm import Comparison, Settings, compare, protection_steps, read_painting
 from advdm.paintings import write_preview
 from advdm.protection import epsilon_of
-from advdm.visibility import visibility
 from ui.runs import Run, model, whole
 from ui.uploads import clean_parts
 
@@ -54,13 +53,11 @@ class Result:
     protected: str
     settings: Settings
     comparison: Comparison
-    visibility: float
 
     def report(self, seconds: float) -> dict[str, Any]:
         """As the command line's --report."""
         used = {**asdict(self.settings), "step_size": self.settings.stride, "seconds": round(seconds, 2)}
-        measured = {**asdict(self.comparison), "visibility": round(self.visibility, 2)}
-        return {"model": model().title, **model().machine, **used, **measured}
+        return {"model": model().title, **model().machine, **used, **asdict(self.comparison)}
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def attack(order: Order, brush: Any, folder: Path, run: Run) -> Iterator[Moment]
     target = read_painting(order.target) if order.target else None
     settings = order.settings
     if not order.epsilon:
-        settings = replace(settings, epsilon=epsilon_of(order.strength, painting, model(), settings, mask))
+        settings = replace(settings, epsilon=epsilon_of(order.strength, painting, model(), settings))
     due = 0.0
     for step in protection_steps(painting, model(), settings, target, mask):
         if run.stopped:
@@ -93,6 +90,5 @@ def attack(order: Order, brush: Any, folder: Path, run: Run) -> Iterator[Moment]
             due = now + max(1, 6 * (time.monotonic() - now))  # watching must not become most of the work
     yield Moment(step.number)
     path = step.protected().save(folder / f"{painting.name}_protected.png")
-    saved, used = read_painting(path), replace(settings, steps=step.number)
-    result = Result(str(path), used, compare(painting, saved), visibility(painting.levels, saved.levels))
+    result = Result(str(path), replace(settings, steps=step.number), compare(painting, read_painting(path)))
     yield Moment(step.number, result=result)

@@ -1,4 +1,4 @@
-"""What the page says a copy leaves of an imitation, measured beforehand by `python -m advdm evaluate`."""
+"""What the page says a copy leaves of an imitation, measured beforehand by `python -m benchmarks.frontier`."""
 
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ class Expected(NamedTuple):
 
 
 EXPECTED: dict[tuple[str, str, int, int], Expected] = {
-    ("atelier", "balanced", 25, 1): Expected(27, -15, 51, 8),
-    ("atelier", "strong", 25, 1): Expected(8, -40, 34, 8),
+    ("atelier", "subtle", 25, 1): Expected(54, 24, 74, 8),
+    ("atelier", "balanced", 25, 1): Expected(26, -6, 45, 8),
+    ("atelier", "strong", 25, 1): Expected(-17, -75, 17, 8),
 }
 """By the model's title, the strength's word, steps and samples, all else as usual; of others the page says nothing."""
 
@@ -25,7 +26,7 @@ def sentence(*made: str | int) -> str:
     if found is None:
         return ""
     return (
-        f"On {found.paintings} paintings protected like this, an imitator learned {found.imitation:.0f} of 100 on "
-        f"average (from {found.least:.0f} to {found.most:.0f}). 100 is what the original taught it, 0 is nothing. "
+        f"Of {found.paintings} paintings protected like this, an imitator scored {found.imitation:.0f} on average "
+        f"({found.least:.0f} to {found.most:.0f}), where 0 never saw the painting and 100 learned from the original. "
         "Yours may differ: try it on the Mimicry tab."
     )

@@ -26,7 +26,7 @@ from advdm.settings import (
 )  # fmt: skip
 from ui.experiment import Moment, experiment, paint_more
 from ui.pace import Clock, Work, gpu_seconds, in_words, learning, painting, time_of
-from ui.runs import HIDDEN, VISIBLE, Run, model, number_of, on_gpu, say, whole
+from ui.runs import HIDDEN, VISIBLE, Run, model, not_possible, number_of, on_gpu, say, whole
 from ui.uploads import objection
 
 LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", RANDOM: "Noise"}
@@ -85,7 +85,7 @@ def show(run: Run | None, *wishes: Any) -> Iterator[Shown]:
     """Learn from every side, paint and judge: while it is done, and what came of it, also if stopped."""
     run, order = run or Run.new(), Order(*wishes)
     if wrong := complaint(order.original, order.protected):
-        raise gr.Error(wrong, print_exception=False)
+        raise not_possible(wrong)
     if run.stopped:  # pressed while this run waited in the queue
         yield Shown(say("Stopped before it began."))
         return
@@ -101,7 +101,7 @@ def show_more(run: Run | None, known: Moment | None) -> Iterator[Shown]:
     """As many pictures again with what was learned, so that chance has less to say."""
     run = run or Run.new()
     if known is None or not os.path.exists(known.learned):
-        raise gr.Error("What was learned is gone: let the imitators learn again.", print_exception=False)
+        raise not_possible("What was learned is gone: let the imitators learn again.")
     with run.working(known.learned, *known.downloads, *(path for side in known.pictures.values() for path in side)):
         now = more(known)
         work = painting(now.settings, len(now.sides), known.count)

@@ -21,7 +21,7 @@ from advdm.visibility import word
 from ui import expected
 from ui.attack import Moment, Order, Result, attack
 from ui.pace import Clock, attacking, gpu_seconds, time_of
-from ui.runs import HIDDEN, VISIBLE, Run, model, number_of, on_gpu, say
+from ui.runs import HIDDEN, VISIBLE, Run, model, not_possible, number_of, on_gpu, say
 from ui.uploads import SHOWN_SIDE, objection, under_the_brush
 
 EFFORTS = {"Quick": (25, 1), "Thorough": (100, 4)}
@@ -51,7 +51,7 @@ def show(run: Run | None, many: bool, files: list[str] | None, brush: Any, *wish
     """Protect one painting, or many, as the tab has it."""
     run, order = run or Run.new(), Order(*wishes)
     if not (files if many else order.painting):
-        raise gr.Error("Choose a painting first.", print_exception=False)
+        raise not_possible("Choose a painting first.")
     if run.stopped:  # pressed while this run waited in the queue
         yield Shown(say("Stopped before it began."))
     elif files and many:
@@ -175,7 +175,7 @@ def summary(result: Result, order: Order, brush: Any) -> list[str]:
 
 
 def visible(result: Result) -> str:
-    seen = result.visibility
+    seen = result.comparison.visibility
     return f"{word(seen).capitalize()} at 100 % zoom: {seen:.1f} of 10, where 10 is no difference."
 
 

@@ -20,13 +20,13 @@ WELCOME = """### How it works
 2. **Protect** changes its pixels a little, in the way that misleads the model most.
 3. **Compare and download.** Publish the protected copy everywhere, and the clean one nowhere.
 """
-ATELIER = """**Computed on atelier**, the small model that comes with this app. It shows how the defence works.
-To protect against Stable Diffusion, compute it on Stable Diffusion: start the app with `ADVDM_MODEL=sd15`."""
+ATELIER = """**Computed on atelier**, the small model that comes with this app. It shows how the defence works. To
+protect against Stable Diffusion, compute it on Stable Diffusion: start the app with `ADVDM_MODEL=sd15`."""
 OTHERS = "**Computed on {}**: made against imitators that use this model or a close relative."
 LIMITS = """### What to expect
 - JPEG, resizing, screenshots, cleaning and newer models weaken it. Resize first, protect last.
 - Smooth areas, like a plain sky, show the change most. Look closely before you publish.
-- It stops nobody from copying the picture itself, and misleads no AI that works in another way.
+- It stops nobody from copying the picture itself. Picture editors are out of its reach.
 - The copy is a PNG, larger than a JPEG: lossy formats would damage the protection.
 - Your painting stays in temporary files, which are deleted within the hour, and is used for nothing else.
 """
@@ -44,9 +44,7 @@ def build_protect_tab() -> gr.State:
                     "Examples", 8, "fit strip", value=examples, show_label=False, allow_preview=False, buttons=[]
                 )
                 with gr.Accordion("Leave parts clean", open=False):
-                    gr.Markdown(
-                        "Choose a painting, then paint over skin, sky or a signature: nothing there is changed."
-                    )
+                    gr.Markdown("Choose a painting, then paint over skin or sky. Nothing under the brush is changed.")
                     brush = brush_input()
                     mask = painting_input("Or a mask: black stays clean", height=160)
             with gr.Tab("Several") as several_tab:
@@ -108,22 +106,13 @@ def advanced(default: Settings) -> tuple[Any, ...]:
     """From epsilon to seed, in the order of `Order`."""
     steps, samples = EFFORTS["Quick"]
     return (
-        gr.Slider(
-            0,
-            64,
-            0,
-            step=1,
-            label="Epsilon",
-            info="Largest change of a pixel, in levels of 255. 0 = as the strength has it.",
-        ),
+        gr.Slider(0, 64, 0, step=1, label="Epsilon", info="Largest change, of 255 levels; 0 = by the strength."),
         gr.Slider(1, 500, steps, step=1, label="Steps"),
-        gr.Slider(1, 16, samples, step=1, label="Samples", info="Random draws that each step averages."),
-        gr.Number(0, label="Step size", info="In levels of 255. 0 = an eighth of epsilon.", minimum=0),
+        gr.Slider(1, 16, samples, step=1, label="Samples", info="Draws of noise that each step averages."),
+        gr.Number(0, label="Step size", info="Of 255 levels; 0 = an eighth of epsilon.", minimum=0),
         gr.Dropdown(list(MEANINGS), value=default.objective, label="Objective", info=MEANINGS[default.objective]),
-        painting_input("Target picture (optional)", height=160, visible=False),
-        gr.Checkbox(
-            default.even, label="Spend evenly, as the paper does", info="Smooth areas then show the change more."
-        ),
+        painting_input("Target picture, or none", height=160, visible=False),
+        gr.Checkbox(default.even, label="Spend evenly, as the paper does", info="Smooth areas show the change more."),
         gr.Checkbox(default.as_published, label="As published", info="The paper's algorithm and nothing else."),
         gr.Number(default.seed, label="Seed", minimum=0),
     )

@@ -135,10 +135,14 @@ def said() -> Iterator[None]:
     try:
         yield
     except AdvDMError as error:
-        raise gr.Error(str(error), title="Not possible", print_exception=False) from error
+        raise not_possible(str(error)) from error
     except OSError as error:
-        sentence = f"The pictures cannot be written on this machine: {reason(error)}."
-        raise gr.Error(sentence, title="Not possible", print_exception=False) from error
+        raise not_possible(f"The pictures cannot be written on this machine: {reason(error)}.") from error
+
+
+def not_possible(sentence: str) -> gr.Error:
+    """To be raised; the page shows the sentence."""
+    return gr.Error(sentence, title="Not possible", print_exception=False)
 
 
 @spaces.GPU(duration=lambda seconds, *_: seconds)

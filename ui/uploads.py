@@ -13,7 +13,9 @@ from PIL import Image
 from pydantic import model_validator
 
 from advdm import AdvDMError, read_painting
-from advdm.paintings import Levels, check_painting, write_preview
+from advdm.formats import check_painting
+from advdm.paintings import Levels, write_preview
+from ui.runs import not_possible
 
 EXAMPLE = {"path": "painting.png", "meta": {"_type": "gradio.FileData"}}
 """What the API page sends in its examples: a file, for addresses are not fetched."""
@@ -36,7 +38,7 @@ class Page(gr.Blocks):
             error.print_exception = False
             raise
         except Exception as error:  # a path that is no upload, text for a number, too few values
-            raise gr.Error(UNREADABLE, print_exception=False) from error
+            raise not_possible(UNREADABLE) from error
 
 
 class UploadsOnly(gr.components.Component):
@@ -47,7 +49,7 @@ class UploadsOnly(gr.components.Component):
 
     async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
         if is_http_url_like(str(url_or_file_path)):
-            raise gr.Error(UPLOAD_FIRST, print_exception=False)
+            raise not_possible(UPLOAD_FIRST)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
@@ -82,7 +84,7 @@ class PaintingsInput(gr.Gallery, UploadsOnly):
     def preprocess(self, payload: Any) -> list[str]:
         items = [] if payload is None else payload.root
         if len(items) > MOST_PICTURES:  # before each of them is read
-            raise gr.Error(f"At most {MOST_PICTURES} pictures of one painter, please.", print_exception=False)
+            raise not_possible(f"At most {MOST_PICTURES} pictures of one painter, please.")
         return [uploaded(item.image.path if hasattr(item, "image") else None) for item in items]
 
     def api_info_as_input(self) -> dict[str, Any]:
@@ -108,7 +110,7 @@ class BrushInput(gr.ImageEditor, UploadsOnly):
             return None
         with Image.open(uploaded(payload.layers[0].path), formats=["PNG", "WEBP"]) as layer:
             if max(layer.size) > BRUSH_SIDE:
-                raise gr.Error(UNREADABLE, print_exception=False)
+                raise not_possible(UNREADABLE)
             touched = np.asarray(layer.convert("RGBA"))[..., 3] > 0
         return touched if touched.any() else None
 
@@ -117,7 +119,7 @@ def uploaded(path: str | None) -> str:
     """The path of an upload, or of the painting that it shows; every other is refused in a sentence on the page."""
     file = Path(path or "").resolve()
     if not file.is_relative_to(Path(get_upload_folder()).resolve()):
-        raise gr.Error(UPLOAD_FIRST, print_exception=False)
+        raise not_possible(UPLOAD_FIRST)
     original = file.with_suffix("")  # see `shown_as`
     return str(original if original.suffix.lower() in (".tif", ".tiff") and original.exists() else file)
 

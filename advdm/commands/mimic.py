@@ -13,15 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from advdm.commands import shared
-from advdm.commands.protect import plan_outputs
-from advdm.commands.shared import Report
+from advdm.commands import terminal
+from advdm.commands.options import Commands, add_command, add_machine, add_mimicry, mimicry_settings, outer_name
+from advdm.commands.outputs import Report, check_apart, check_report, plan_outputs, write_report
 from advdm.errors import AdvDMError
 from advdm.files import make_folder, reason, shown
-from advdm.settings import MimicrySettings
+from advdm.settings import IMITATORS, MimicrySettings
 
 if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
     from advdm.experiments.measure import Outcome
     from advdm.models import LatentDiffusion
 
@@ -31,7 +30,7 @@ PAINTED = re.compile(r"(prompt_only|original|protected|random_noise)(_\d{2,}\.pn
 
 def add(commands: Commands) -> None:
     text = "Imitate a painter from originals, protected copies and random noise, and say how near each imitation came."
-    command = shared.add_command(commands, "mimic", text, mimic)
+    command = add_command(commands, "mimic", text, mimic)
     add = command.add_argument
     add("original", metavar="ORIGINAL", type=Path, help="a painting, or a folder of paintings by one painter")
     add("protected", metavar="PROTECTED", type=Path, help="its protected copy, or a folder of theirs")
@@ -43,8 +42,8 @@ def add(commands: Commands) -> None:
         metavar="DIR",
         help="for pictures, what was learned, report.json",
     )
-    shared.add_machine(command)
-    shared.add_mimicry(command)
+    add_machine(command)
+    add_mimicry(command)
     add("--seed", type=int, default=MimicrySettings.seed, metavar="N", help="of the learning and of the pictures")
     add("--report", type=Path, metavar="FILE.json", help="another copy of report.json")
 
@@ -55,22 +54,22 @@ def mimic(options: argparse.Namespace) -> int:
     from advdm.mimicry import doubt, three_sides
     from advdm.models import choose_device, load_model
 
-    settings = shared.mimicry_settings(options, options.seed)
+    settings = mimicry_settings(options, options.seed)
     device = choose_device(options.device)
     pairs = find_pairs(options.original, options.protected)
     sources = [path for pair in pairs for path in pair]
-    shared.check_apart(options.output, [source.parent for source in sources])
+    check_apart(options.output, [source.parent for source in sources])
     if options.report:
-        shared.check_report(options.report, sources)
-    originals, copies = ([shared.read_aloud(path) for path in side] for side in zip(*pairs, strict=True))
+        check_report(options.report, sources)
+    originals, copies = ([terminal.read_aloud(path) for path in side] for side in zip(*pairs, strict=True))
     if doubtful := doubt(originals, copies):
-        shared.say(doubtful)
+        terminal.say(doubtful)
     model = load_model(options.model, device)
     start = time.perf_counter()
     sides = {Side(name): ones for name, ones in three_sides(originals, copies, settings.seed).items()}
-    with shared.progress(ticks(settings, len(sides))) as bar:
+    with terminal.progress(ticks(settings, len(sides))) as bar:
         outcome = measure(model, sides, settings, bar.update)
-    report = shared.settings_used(settings, model) | {
+    report = settings_used(settings, model) | {
         "seconds": round(time.perf_counter() - start, 2),
         "paintings": [shown(original) for original, _ in pairs],
         "copies": [shown(copy) for _, copy in pairs],
@@ -78,7 +77,7 @@ def mimic(options: argparse.Namespace) -> int:
     }
     write_mimicry(options.output, outcome, report, settings, model)
     if options.report:
-        shared.write_report(options.report, report)
+        write_report(options.report, report)
     print(outcome.finding.sentence)
     print(f"See {options.output / 'sheet.png'}.")
     return 0
@@ -110,8 +109,8 @@ def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
     """Each original with its copy, by the names that `protect` gives or by its own; in order where no name tells."""
     # A folder may hold the copies beside the originals, or only copies, which are passed over where originals are.
     copies = sorted(protected.glob("[!.]*_protected.png")) if os.path.isdir(protected) else [protected]
-    originals = shared.found_aloud([original], used=lambda path: path in copies and path != original)
-    copies = copies or shared.found_aloud([protected])
+    originals = terminal.found_aloud([original], used=lambda path: path in copies and path != original)
+    copies = copies or terminal.found_aloud([protected])
     if len(originals) != len(copies):
         raise AdvDMError(
             f"Originals: {len(originals)}, protected copies: {len(copies)}. Each original needs its own copy, or the "
@@ -149,7 +148,7 @@ def write_mimicry(
         sheet(rows, prompts).save(folder / "sheet.png")
         for side, learned in outcome.learned.items():
             learned.save(model, folder / f"{str(side).replace(' ', '_')}.safetensors")
-        shared.write_report(folder / "report.json", report)
+        write_report(folder / "report.json", report)
 
 
 @contextmanager
@@ -169,3 +168,12 @@ def arriving(output: Path, old: Sequence[Path]) -> Iterator[Path]:
             path.unlink()
     except OSError as error:
         raise AdvDMError(f"The folder {shown(output)} cannot be written to: {reason(error)}.") from error
+
+
+def settings_used(settings: MimicrySettings, model: LatentDiffusion) -> Report:
+    """For a report: everything that the result depends on."""
+    name = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
+    sampling = {"sampling_steps": settings.sampling.steps, "guidance": settings.sampling.guidance}
+    painted = {"prompts": settings.prompts, "count": settings.count, **sampling, "seed": settings.seed}
+    own = {outer_name(field): value for field, value in asdict(settings.imitator).items()}
+    return {"model": model.title, "imitator": name, **own, **painted, **model.machine}

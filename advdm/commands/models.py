@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
 
-from advdm.commands.shared import add_command
-
-if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
-
+from advdm.commands.options import Commands, add_command
 
 ADVICE = """To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a folder in diffusers' layout, one
 .safetensors checkpoint, or a hub id. Here means: by its files' headers it can be attacked; loading tries it all."""

@@ -7,38 +7,40 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from advdm.commands import shared
-from advdm.commands.shared import Report
+from advdm.commands import terminal
+from advdm.commands.options import Commands, add_attack, add_command, add_machine, add_strength, attack_settings
+from advdm.commands.outputs import Report, check_report, place, plan_outputs, write_report
 from advdm.errors import AdvDMError
-from advdm.files import check_folder, clean, make_folder, shown
-from advdm.settings import STRENGTHS, Settings
+from advdm.files import check_folder, make_folder, shown
+from advdm.settings import Settings
 
 if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
     from advdm.models import LatentDiffusion
     from advdm.paintings import Painting
+
+FAINT = 9.5
+"""JOD. Of copies that are seen less, an imitator learns nearly what the original teaches (`benchmarks/README.md`)."""
 
 
 def add(commands: Commands) -> None:
     text = "Protect paintings, each into a PNG of the same size."
-    command = shared.add_command(commands, "protect", text, protect)
+    command = add_command(commands, "protect", text, protect)
     add = command.add_argument
     add("paintings", nargs="+", metavar="PAINTING", type=Path, help="picture files, and folders of them")
     add("-o", "--output", type=Path, metavar="FILE|DIR", help="a .png (of one painting) or a folder; else beside each")
     add("--recursive", action="store_true", help="search folders within folders too")
-    shared.add_machine(command)
-    shared.add_attack(command)
-    add("--strength", choices=STRENGTHS, help="how visible the change may be; chooses epsilon for each painting")
+    add_machine(command)
+    add_attack(command)
+    add_strength(command)
     add("--target", type=Path, metavar="FILE", help="a picture for the objective to drive to; else a pattern")
     add("--mask", type=Path, metavar="FILE", help="as large as the painting: white protects, black leaves it clean")
     add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")
@@ -52,29 +54,29 @@ def protect(options: argparse.Namespace) -> int:
     from advdm.models import choose_device, load_model
 
     # Whatever can be refused is refused before the model is loaded.
-    settings = shared.attack_settings(options)
+    settings = attack_settings(options)
     settings.check_target(options.target)
-    target = shared.read_aloud(options.target) if options.target else None
-    mask = shared.read_aloud(options.mask) if options.mask else None
+    target = terminal.read_aloud(options.target) if options.target else None
+    mask = terminal.read_aloud(options.mask) if options.mask else None
     device = choose_device(options.device)
-    sources = shared.found_aloud(options.paintings, options.recursive)
+    sources = terminal.found_aloud(options.paintings, options.recursive)
     if mask and len(sources) > 1:
         raise AdvDMError(f"{shown(options.mask)} is the mask of one painting, not of {len(sources)}.")
     outputs = plan_outputs(sources, options.output, [path for path in options.paintings if os.path.isdir(path)])
     for given in filter(None, (options.target, options.mask)):
-        if shared.key(given) in map(shared.key, outputs.values()):
+        if place(given) in map(place, outputs.values()):
             raise AdvDMError(f"{shown(given)} would be replaced; choose another name for the protected copy.")
     if options.report:
-        shared.check_report(options.report, sources)
+        check_report(options.report, sources)
     outcomes: dict[Path, Report] = {}
     for source, output in outputs.items():
-        with recorded(outcomes, source, shared.say_once):
+        with recorded(outcomes, source, terminal.say_once):
             check_painting(source)
             check_folder(output.parent)
     accepted = [source for source in sources if source not in outcomes]
     if not accepted:
         return 2
-    state = shared.processes(device)
+    state = terminal.processes(device)
     model = load_model(options.model, device)
     mine = accepted[state.process_index :: state.num_processes]
     attack = partial(protect_one, model=model, settings=settings, strength=options.strength, target=target, mask=mask)
@@ -86,18 +88,18 @@ def protect(options: argparse.Namespace) -> int:
         used |= {name: shown(given) for name in ("strength", "target", "mask") if (given := getattr(options, name))}
         reports = [used | {"painting": shown(source)} | outcomes[source] for source in sources if source in outcomes]
         if options.report and state.is_main_process and any("protected" in report for report in reports):
-            shared.write_report(options.report, reports if len(sources) > 1 else reports[0])
+            write_report(options.report, reports if len(sources) > 1 else reports[0])
     return 2 if any("error" in outcome for outcome in outcomes.values()) else 0
 
 
 def protect_all(outputs: dict[Path, Path], attack: Any, steps: int, outcomes: dict[Path, Report]) -> None:
     """Protect each source into its output file, under one bar whose time left is that of the whole job."""
-    with shared.progress(steps * len(outputs)) as bar:
+    with terminal.progress(steps * len(outputs)) as bar:
         for done, (source, output) in enumerate(outputs.items()):
             # Counted anew, because a painting that failed leaves steps untaken.
             bar.total = bar.n + steps * (len(outputs) - done)
-            place = f"{done + 1}/{len(outputs)} " if len(outputs) > 1 else ""
-            bar.set_description(place + shown(source))
+            counted = f"{done + 1}/{len(outputs)} " if len(outputs) > 1 else ""
+            bar.set_description(counted + shown(source))
             with recorded(outcomes, source):
                 outcomes[source] = attack(source, output, bar)
                 tqdm.write(summary(source, output, outcomes[source]), file=sys.stdout)
@@ -122,10 +124,10 @@ def protect_one(
     from advdm.protection import epsilon_of, protection_steps
 
     start = time.perf_counter()
-    painting = shared.read_aloud(source, shared.say)
+    painting = terminal.read_aloud(source, terminal.say)
     white = np.array(Image.fromarray(mask.levels).convert("L")) if mask else None
     if strength:
-        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings, white))
+        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings))
     for step in protection_steps(painting, model, settings, target, white):
         bar.update()
         last = step
@@ -134,14 +136,14 @@ def protect_one(
     seconds = time.perf_counter() - start
     measured = asdict(compare(painting, read_painting(output)))
     if measured["max_change"] == 0:
-        shared.say(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.")
+        terminal.say(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.")
     measured = {name: value if math.isfinite(value) else None for name, value in measured.items()}  # as JSON wants it
     used = {"epsilon": settings.epsilon, "step_size": settings.stride}
     return {**used, "protected": shown(output), "seconds": round(seconds, 2), **measured}
 
 
 @contextmanager
-def recorded(outcomes: dict[Path, Report], source: Path, aloud: Callable[[str], None] = shared.say) -> Iterator[None]:
+def recorded(outcomes: dict[Path, Report], source: Path, aloud: Callable[[str], None] = terminal.say) -> Iterator[None]:
     """Say and record what is refused inside the block, and go on after it."""
     try:
         yield
@@ -150,51 +152,11 @@ def recorded(outcomes: dict[Path, Report], source: Path, aloud: Callable[[str], 
         aloud(str(error))
 
 
-def plan_outputs(sources: Sequence[Path], output: Path | None, roots: Sequence[Path] = ()) -> dict[Path, Path]:
-    """Where each painting goes: no two into one file, and none over a painting.
-
-    In a folder `output` the folders within the roots, the folders that were named, come again.
-    """
-    from advdm.formats import SUFFIXES
-
-    if output and output.suffix.lower() in SUFFIXES and not os.path.isdir(output):
-        check_output(output, sources)
-        return {sources[0]: output}
-    if output:
-        check_folder(output)
-    taken = set(map(shared.key, sources))
-    outputs = {}
-    for source in sources:
-        root = next((root for root in roots if source.is_relative_to(root)), source.parent)
-        folder = output / source.parent.relative_to(root) if output else source.parent
-        paths = (folder / name for name in names_for(source))
-        outputs[source] = next(path for path in paths if shared.key(path) not in taken)
-        taken.add(shared.key(outputs[source]))
-    return outputs
-
-
-def names_for(source: Path) -> Iterator[str]:
-    """harvest_protected.png, harvest_jpg_protected.png, harvest_jpg_2_protected.png, ..."""
-    # Cut as bytes, of which file systems allow 255; what is no text is dropped.
-    stem = os.fsencode(clean(source.stem))[:200].decode(errors="ignore")
-    tagged = f"{stem}_{clean(source.suffix[1:])[:10]}"
-    stems = chain((stem, tagged), (f"{tagged}_{number}" for number in count(2)))
-    return (f"{stem}_protected.png" for stem in stems)
-
-
-def check_output(path: Path, sources: Sequence[Path]) -> None:
-    if path.suffix.lower() != ".png":
-        raise AdvDMError(f"{shown(path)} must be a .png: lossy formats like JPEG weaken the protection.")
-    if len(sources) > 1:
-        raise AdvDMError(f"{shown(path)} is one file for {len(sources)} paintings; name a folder instead.")
-    if shared.key(path) == shared.key(sources[0]):
-        raise AdvDMError(f"{shown(path)} is the painting itself; choose another name.")
-    check_folder(path.parent)
-
-
 def summary(source: Path, output: Path, report: Report) -> str:
+    faint = report["visibility"] > FAINT and report["max_change"]
+    hint = "hardly visible and so hardly protected (see --strength), " if faint else ""
     psnr = "infinite" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
     return (
         f"{shown(source)}: largest change {report['max_change']}, visibility {report['visibility']:.1f} JOD, "
-        f"PSNR {psnr}, SSIM {report['ssim']:.3f}, {report['seconds']:.1f} s, {output}"
+        f"PSNR {psnr}, SSIM {report['ssim']:.3f}, {report['seconds']:.1f} s, {hint}{output}"
     )

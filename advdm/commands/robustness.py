@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from advdm.commands import shared
+from advdm.commands import terminal
 from advdm.commands.evaluate import run
-
-if TYPE_CHECKING:
-    from advdm.commands.shared import Commands
+from advdm.commands.options import (
+    Commands,
+    add_attack,
+    add_command,
+    add_machine,
+    add_mimicry,
+    add_strength,
+    attack_settings,
+    mimicry_settings,
+)
 
 
 def add(commands: Commands) -> None:
     text = "What an imitator learns who cleans the picture first, in one way after another; the best way comes first."
-    command = shared.add_command(commands, "robustness", text, robustness)
+    command = add_command(commands, "robustness", text, robustness)
     add = command.add_argument
     add("originals", nargs="+", metavar="ORIGINAL", type=Path, help="picture files, and folders of them")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="for tables and cells")
     add("--recursive", action="store_true", help="search folders within folders too")
-    shared.add_machine(command)
-    shared.add_attack(command)
-    shared.add_mimicry(command, "imitator-")
+    add_machine(command)
+    add_attack(command)
+    add_strength(command)
+    add_mimicry(command, "imitator-")
 
 
 def robustness(options: argparse.Namespace) -> int:
@@ -30,6 +37,7 @@ def robustness(options: argparse.Namespace) -> int:
     from advdm.experiments.cells import Subject
     from advdm.experiments.robustness import Robustness
 
-    experiment = Robustness(shared.attack_settings(options), shared.mimicry_settings(options, options.seed))
-    subjects = [Subject(path.name, (path,)) for path in shared.found_aloud(options.originals, options.recursive)]
+    mimicry = mimicry_settings(options, options.seed)
+    experiment = Robustness(attack_settings(options), mimicry, options.strength)
+    subjects = [Subject(path.name, (path,)) for path in terminal.found_aloud(options.originals, options.recursive)]
     return run(experiment, subjects, options.output, options)

@@ -16,6 +16,7 @@ from advdm.imitators.crops import ZOOM
 from advdm.mimicry import ORIGINAL, PROTECTED, RANDOM, with_random_noise
 from advdm.models import LatentDiffusion
 from advdm.paintings import Levels, Painting
+from advdm.protection import epsilon_of
 from advdm.settings import MimicrySettings, Settings
 from advdm.sheets import levels_of
 from advdm.views import LEVELS, whole_view
@@ -91,10 +92,11 @@ CLEANERS: dict[str, tuple[Callable[[Levels, LatentDiffusion], Levels], ...]] = {
 
 @dataclass(frozen=True)
 class Robustness:
-    """One attack, and every way to clean its copies."""
+    """One attack, and every way to clean its copies. A strength chooses the attack's epsilon for each painting."""
 
     attack: Settings = field(default_factory=Settings)
     mimicry: MimicrySettings = field(default_factory=MimicrySettings)
+    strength: str | None = None
 
     @property
     def seeds(self) -> int:
@@ -104,11 +106,16 @@ class Robustness:
         self, paintings: Sequence[Painting], seed: int, model: LatentDiffusion, tick: Tick
     ) -> dict[Side, list[Painting]]:
         """Original, random noise and protected copy, each cleaned in each way."""
-        epsilon = self.attack.epsilon
+        epsilons = [self.attack.epsilon for _ in paintings]
+        if self.strength:
+            epsilons = [epsilon_of(self.strength, one, model, self.attack) for one in paintings]
+        attacks = [replace(self.attack, epsilon=epsilon) for epsilon in epsilons]
+        pairs = list(zip(paintings, attacks, strict=True))
+        epsilon = 0 if self.strength else self.attack.epsilon
         copies = {
             Side(ORIGINAL): list(paintings),
-            Side(RANDOM, epsilon): [with_random_noise(one, epsilon, self.attack.seed) for one in paintings],
-            Side(PROTECTED, epsilon): [protected_copy(one, model, self.attack, tick) for one in paintings],
+            Side(RANDOM, epsilon): [with_random_noise(one, attack.epsilon, attack.seed) for one, attack in pairs],
+            Side(PROTECTED, epsilon): [protected_copy(one, model, attack, tick) for one, attack in pairs],
         }
         sides = {}
         for cleaner in CLEANERS:

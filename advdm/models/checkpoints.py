@@ -2,11 +2,11 @@
 
 It holds weights alone. The configuration comes from a diffusers folder of the same architecture, whose weights are not
 needed: the one of the checkpoint's own name beside it, else that of KINDS in the hub's cache, else the hub.
-Every function raises ModelError with half a sentence, see `fit.about`.
+Every function raises ModelError with half a sentence, see `checks.about`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from diffusers.loaders.single_file_utils import (
 from torch import Tensor
 
 from advdm.errors import ModelError
-from advdm.models import hub, weights
-from advdm.models.fit import ATTACKABLE
-from advdm.models.folders import Skeleton, skeleton
+from advdm.models import folders, hub, weights
+from advdm.models.checks import ATTACKABLE
+from advdm.models.folders import Skeleton
 
-UNET = "model.diffusion_model."
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ OTHERS = (
 )
 """Parts of tensors' names, and what a file is that holds one of them."""
 ALONE = (
-    (("first_stage_model.", "encoder.", "decoder.", "quant_conv.", "post_quant_conv."), "an autoencoder (VAE)"),
+    ((VAE, "encoder.", "decoder.", "quant_conv.", "post_quant_conv."), "an autoencoder (VAE)"),
     ((UNET, "input_blocks.", "down_blocks.", "mid_block.", "up_blocks."), "a denoiser (UNet)"),
     (("cond_stage_model.", "text_model.", "conditioner.", "transformer."), "a text encoder"),
 )
@@ -66,46 +66,46 @@ def kind_of(tensors: Mapping[str, Tensor]) -> Kind:
     for marks, what in OTHERS:
         if any(mark in name for name in tensors for mark in marks):
             raise ModelError(f"it is {what}.")
-    starts = {mark for mark in (UNET, "first_stage_model.") if any(name.startswith(mark) for name in tensors)}
-    for kind in (SD15, SD2, SDXL_BASE):
-        if (
-            all(any(name.startswith(prefix) for name in tensors) for prefix in kind.encoders.values())
-            and len(starts) == 2
-        ):
-            return kind
-    if len(starts) == 2 and any(name.startswith("conditioner.") for name in tensors):
-        raise ModelError(f"it lacks one of SDXL's two text encoders, as its refiner does; {ATTACKABLE}.")
-    found = [what for marks, what in ALONE if any(name.startswith(marks) for name in tensors)]
-    if found:
+
+    def has(*starts: str) -> bool:
+        return any(name.startswith(starts) for name in tensors)
+
+    if has(UNET) and has(VAE):
+        for kind in (SD15, SD2, SDXL_BASE):
+            if all(map(has, kind.encoders.values())):
+                return kind
+        if has("conditioner."):
+            raise ModelError(f"it lacks one of SDXL's two text encoders, as its refiner does; {ATTACKABLE}.")
+    if found := [what for starts, what in ALONE if has(*starts)]:
         raise ModelError(f"it is {' and '.join(found)} alone, without the rest of a model.")
     raise ModelError(f"it is no checkpoint of a known kind; {ATTACKABLE}.")
 
 
-def frame_of(path: Path, fetch: bool) -> Skeleton:
+def read_skeleton(path: Path, fetch: bool) -> Skeleton:
     """What the checkpoint's configuration describes, checked against its tensors."""
     tensors = weights.header(path)
     kind = kind_of(tensors)
-    frame = skeleton(configuration(path, kind, fetch))
+    skeleton = folders.read_skeleton(configuration(path, kind, fetch))
     if "v_pred" in tensors:  # the mark of SDXL models that predict velocities, and that of noise up to no signal
-        scheduler = frame.parts["scheduler"]
+        scheduler = skeleton.parts["scheduler"]
         told = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": "ztsnr" in tensors}
-        frame.parts["scheduler"] = type(scheduler).from_config(scheduler.config, **told)
-    for part, found in converted(tensors, kind, frame).items():
-        weights.check_weights(part, frame.parts[part], found)
-    return frame
+        skeleton.parts["scheduler"] = type(scheduler).from_config(scheduler.config, **told)
+    for part, found in converted(tensors, kind, skeleton).items():
+        weights.check_weights(part, skeleton.parts[part], found)
+    return replace(skeleton, checkpoint=path)
 
 
-def converted(tensors: Mapping[str, Tensor], kind: Kind, frame: Skeleton) -> dict[str, Mapping[str, Tensor]]:
+def converted(tensors: Mapping[str, Tensor], kind: Kind, skeleton: Skeleton) -> dict[str, Mapping[str, Tensor]]:
     """The tensors of each part under diffusers' names."""
-    if set(kind.encoders) != {encoder for _, encoder in frame.family.encoders}:
-        raise ModelError(f"the folder with its configuration, '{frame.folder.name}', is of another kind of model.")
+    if set(kind.encoders) != {encoder for _, encoder in skeleton.family.encoders}:
+        raise ModelError(f"the folder with its configuration, '{skeleton.folder.name}', is of another kind of model.")
     parts: dict[str, Mapping[str, Tensor]] = {}
     try:
-        parts["unet"] = convert_ldm_unet_checkpoint(tensors, frame.parts["unet"].config)
-        parts["vae"] = convert_ldm_vae_checkpoint(tensors, frame.parts["vae"].config)
+        parts["unet"] = convert_ldm_unet_checkpoint(tensors, skeleton.parts["unet"].config)
+        parts["vae"] = convert_ldm_vae_checkpoint(tensors, skeleton.parts["vae"].config)
         for encoder, prefix in kind.encoders.items():
             if prefix.endswith(".model."):
-                parts[encoder] = convert_open_clip_checkpoint(frame.parts[encoder], tensors, prefix)
+                parts[encoder] = convert_open_clip_checkpoint(skeleton.parts[encoder], tensors, prefix)
             else:
                 parts[encoder] = convert_ldm_clip_checkpoint(tensors)
     except Exception as error:  # what a converter misses, it asks for by key
@@ -132,17 +132,17 @@ def configuration(path: Path, kind: Kind, fetch: bool) -> Path:
     return folder
 
 
-def read(path: Path, frame: Skeleton, dtype: torch.dtype) -> Any:
+def read(skeleton: Skeleton, dtype: torch.dtype) -> Any:
     """The whole pipeline."""
-    given = {name: part for name, part in frame.parts.items() if not isinstance(part, torch.nn.Module)}
+    given = {name: part for name, part in skeleton.parts.items() if not isinstance(part, torch.nn.Module)}
     try:
-        loaded = frame.family.painter.from_single_file(
-            path, config=str(frame.folder), dtype=dtype, local_files_only=True, **given
+        loaded = skeleton.family.painter.from_single_file(
+            skeleton.checkpoint, config=str(skeleton.folder), dtype=dtype, local_files_only=True, **given
         )
     except Exception as error:
         raise ModelError("it cannot be read.") from error
-    parts = {name: getattr(loaded, name) for name in frame.parts}
+    parts = {name: getattr(loaded, name) for name in skeleton.parts}
     for name, part in parts.items():
         if isinstance(part, torch.nn.Module) and any(weight.is_meta for weight in part.parameters()):
             raise ModelError(f"its {name} lacks weights.")
-    return frame.pipeline(**parts)
+    return skeleton.pipeline(**parts)

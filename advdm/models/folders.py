@@ -1,6 +1,6 @@
 """A diffusers folder: what it holds, built without weights and checked by the headers of its files; and read.
 
-Every function raises ModelError with half a sentence, see `fit.about`.
+Every function raises ModelError with half a sentence, see `checks.about`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from accelerate import init_empty_weights
 
 from advdm.errors import ModelError
 from advdm.models import weights
-from advdm.models.fit import ATTACKABLE
+from advdm.models.checks import ATTACKABLE
 from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.models.sdxl import SDXL
 from advdm.models.stable_diffusion import StableDiffusion
@@ -31,12 +31,16 @@ VOCABULARIES = ({"tokenizer.json"}, {"vocab.json", "merges.txt"})
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A pipeline without its weights, on torch's device "meta"; its tokenizers and scheduler are whole."""
+    """A pipeline without its weights, on torch's device "meta"; its tokenizers and scheduler are whole.
+
+    folder has its configuration, and its weights too unless one `checkpoint` file has them.
+    """
 
     family: type[LatentDiffusion]
     folder: Path
     parts: dict[str, Any]
     options: dict[str, Any]
+    checkpoint: Path | None = None
 
     def pipeline(self, **parts: Any) -> Any:
         """The pipeline with these parts in place of the skeleton's."""
@@ -53,7 +57,7 @@ def family(index: dict[str, Any]) -> type[LatentDiffusion]:
     raise ModelError(f"it is of the kind {kind}; {ATTACKABLE}.")
 
 
-def skeleton(folder: Path) -> Skeleton:
+def read_skeleton(folder: Path) -> Skeleton:
     """Build what the configurations in a folder describe. Reads no weights."""
     index = weights.read_json(folder / "model_index.json")
     model = family(index)
@@ -141,26 +145,26 @@ def variant(folder: Path, part: str) -> str | None:
     raise ModelError(f"its {part} has no weights.")
 
 
-def check_headers(frame: Skeleton) -> None:
+def check_headers(skeleton: Skeleton) -> None:
     """Compare every part's weight files with what its configuration describes."""
-    for part in (part for part in KINDS if part in frame.parts):
-        files = weights.weight_files(frame.folder / part, variant(frame.folder, part))
+    for part in (part for part in KINDS if part in skeleton.parts):
+        files = weights.weight_files(skeleton.folder / part, variant(skeleton.folder, part))
         found = {name: tensor for file in files for name, tensor in weights.header(file).items()}
-        weights.check_weights(part, frame.parts[part], found)
+        weights.check_weights(part, skeleton.parts[part], found)
 
 
-def read(frame: Skeleton, dtype: torch.dtype) -> Any:
+def read(skeleton: Skeleton, dtype: torch.dtype) -> Any:
     """The whole pipeline. Each part in whichever variant there is."""
-    parts = {part: read_part(frame, part, dtype) for part in KINDS if part in frame.parts}
-    return frame.pipeline(**parts)
+    parts = {part: read_part(skeleton, part, dtype) for part in KINDS if part in skeleton.parts}
+    return skeleton.pipeline(**parts)
 
 
-def read_part(frame: Skeleton, part: str, dtype: torch.dtype) -> Any:
+def read_part(skeleton: Skeleton, part: str, dtype: torch.dtype) -> Any:
     try:
-        module, report = type(frame.parts[part]).from_pretrained(
-            frame.folder,
+        module, report = type(skeleton.parts[part]).from_pretrained(
+            skeleton.folder,
             subfolder=part,
-            variant=variant(frame.folder, part),
+            variant=variant(skeleton.folder, part),
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,

@@ -4,19 +4,14 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
 
 from advdm.models import weights
-
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+from advdm.models.folders import KINDS
 
 
 def cached(source: str) -> Path | None:
     """The folder of a pipeline in the hub's local cache, whole or not; asks no network."""
-    try:
-        index = try_to_load_from_cache(source, "model_index.json")
-    except HFValidationError:  # no hub id
-        return None
+    index = try_to_load_from_cache(source, "model_index.json")
     return Path(index).parent if isinstance(index, str) else None
 
 
@@ -31,10 +26,10 @@ def fetch(source: str, with_weights: bool = True) -> Path | None:
 
 def needed(names: Collection[str], with_weights: bool = True) -> list[str]:
     """Of a repository's files those of the pipeline: configurations, vocabularies, and one variant of the weights."""
-    folders = (*PARTS, "tokenizer", "tokenizer_2", "scheduler")
+    folders = (*KINDS, "tokenizer", "tokenizer_2", "scheduler")
     inside = [path for path in map(PurePosixPath, names) if path.parent.name in folders and len(path.parts) == 2]
     chosen = ["model_index.json", *(str(path) for path in inside if path.suffix in (".json", ".txt"))]
-    for part in PARTS if with_weights else ():
+    for part in KINDS if with_weights else ():
         files = [path.name for path in inside if path.parent.name == part]
         for variant in weights.variants(part, files)[:1]:
             chosen += [f"{part}/{name}" for name in weights.files_of(part, files, variant)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from advdm.errors import ModelError
 from advdm.files import shown
-from advdm.models import fit
+from advdm.models import checks
 from advdm.models.condition import Condition, Posterior, Vectors
 from advdm.models.cpu import quicken
 from advdm.models.machine import fit_memory, out_of_memory
@@ -37,7 +37,7 @@ class LatentDiffusion(ABC):
     Pixels are float32 in [0, 1], shape (N, 3, H, W), H and W multiples of `factor`. Latents are float32 and
     already multiplied by the autoencoder's scaling factor. The weights run in their own `dtype`; every error comes
     back in float32. `size` is the side in pixels that the model was trained at, `at_once` how many samples of that
-    size go through the denoiser together. Raises ModelError for what cannot be attacked.
+    size go through the denoiser together.
     """
 
     encoders: ClassVar[tuple[tuple[str, str], ...]]
@@ -53,12 +53,10 @@ class LatentDiffusion(ABC):
         self.pipeline = pipeline
         self.name = name
         self.device = torch.device(device)
-        with fit.about(self.title):
-            fit.check_parts(pipeline, self.added)
         with self.enough_memory():
             self.pipeline.to(device)
         self.pipeline.set_progress_bar_config(disable=True)
-        self.vae, self.unet, self.text_encoder = self.pipeline.vae, self.pipeline.unet, self.pipeline.text_encoder
+        self.vae, self.unet = self.pipeline.vae, self.pipeline.unet
         self.dtype: torch.dtype = self.unet.dtype
         for module in self.modules:
             module.requires_grad_(False).eval()
@@ -149,10 +147,6 @@ class LatentDiffusion(ABC):
     def word_files(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
         """The tensors by name of a file that diffusers loads the word from."""
 
-    @abstractmethod
-    def word_from_files(self, tensors: Mapping[str, Tensor]) -> Vectors:
-        """The word that such a file holds. Raises ModelError."""
-
     def predict(self, latents: Tensor, timesteps: Tensor, noise: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """What the denoiser predicts from noised latents, and what it should: two (N, C, h, w) float32 tensors.
 
@@ -174,7 +168,7 @@ class LatentDiffusion(ABC):
 
     def check_sampling(self, steps: int) -> None:
         """Raise SettingsError where the model's sampler cannot paint in so many steps."""
-        fit.check_sampling(self.pipeline.scheduler, steps)
+        checks.check_sampling(self.pipeline.scheduler, steps)
 
     @torch.no_grad()
     def generate(self, condition: Condition, seeds: Sequence[int], *, steps: int = 25, guidance: float = 3.0) -> Tensor:

@@ -6,18 +6,16 @@ parts afterwards.
 
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils._validators import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torch import Tensor
 
 from advdm.errors import ModelError
-from advdm.models import checkpoints, fit, folders, hub
+from advdm.models import checkpoints, checks, folders, hub
+from advdm.models.folders import Skeleton
 from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.models.machine import choose_device, half_precision
 from advdm.models.precision import finite
@@ -38,19 +36,6 @@ MOVED = {
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 
-@dataclass(frozen=True)
-class Found:
-    """A model on this machine that has passed every check but those that need its weights."""
-
-    frame: folders.Skeleton
-    checkpoint: Path | None
-
-    def read(self, dtype: torch.dtype) -> object:
-        return (
-            checkpoints.read(self.checkpoint, self.frame, dtype) if self.checkpoint else folders.read(self.frame, dtype)
-        )
-
-
 def load_model(name: str | os.PathLike[str] | None = None, device: str | None = None) -> LatentDiffusion:
     """Load a model of Stable Diffusion 1.x, 2.x or SDXL: "atelier", a short name, a folder in diffusers' layout, one
     .safetensors checkpoint, or a hub id.
@@ -61,16 +46,18 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str | None = 
     """
     name = os.fspath(name or os.environ.get("ADVDM_MODEL") or "atelier")
     device = choose_device(device)
-    with quiet(), fit.about(name):
-        found = find(name, fetch=True)
-        if found is None:
-            raise ModelError(
-                "it is not on this machine and could not be fetched from the hub. Name the folder of a diffusers "
-                "pipeline or a checkpoint file (--model or ADVDM_MODEL), or none for the built-in atelier."
-            )
-        pipeline = found.read(half_precision() if device == "cuda" else torch.float32)
-    with quiet():
-        model = found.frame.family(pipeline, name, device)
+    # What the libraries say about old configurations does not reach the painter.
+    with warnings.catch_warnings(action="ignore"):
+        with checks.about(name):
+            skeleton = find(name, fetch=True)
+            if skeleton is None:
+                raise ModelError(
+                    "it is not on this machine and could not be fetched from the hub. Name the folder of a diffusers "
+                    "pipeline or a checkpoint file (--model or ADVDM_MODEL), or none for the built-in atelier."
+                )
+            read = checkpoints.read if skeleton.checkpoint else folders.read
+            pipeline = read(skeleton, half_precision() if device == "cuda" else torch.float32)
+        model = skeleton.family(pipeline, name, device)
         with model.enough_memory():
             finite(model, lambda: try_out(model))
     return model
@@ -82,42 +69,29 @@ def state(name: str) -> str:
     Reads of weights the headers alone, and asks no network.
     """
     try:
-        with quiet(), fit.about(name):
+        with warnings.catch_warnings(action="ignore"), checks.about(name):
             return "here" if find(name) else "not here"
     except ModelError as error:
         return str(error)
 
 
-def is_here(name: str) -> bool:
-    """Whether a model is on this machine and can be attacked, as far as its files' headers tell; asks no network."""
-    return state(name) == "here"
+def find(name: str, fetch: bool = False) -> Skeleton | None:
+    """What a name leads to, past every check that needs no weights; None where it is a hub id of which nothing is here.
 
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing of what the libraries have to say about old configurations reaches the painter."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def find(name: str, fetch: bool = False) -> Found | None:
-    """What a name leads to, checked by configurations and headers; None where it is a hub id of which nothing is here.
-
-    Raises ModelError with half a sentence, see `fit.about`.
+    Raises ModelError with half a sentence, see `checks.about`.
     """
     if name in MOVED:
         raise ModelError(f"it has left the hub; use {MOVED[name]} ({SHORT_NAMES[MOVED[name]]}) instead.")
     source = SHORT_NAMES.get(name, name)
     path = Path(os.path.expanduser(source))
     if os.path.isfile(path):
-        return checked(file(path, fetch))
+        return from_file(path, fetch)
     if os.path.isdir(path):
-        return checked(folder(path))
+        return from_folder(path)
     check_hub_id(source)
     cached = hub.cached(source)
     try:
-        return checked(folder(cached)) if cached else fetched(source, fetch)
+        return from_folder(cached) if cached else fetched(source, fetch)
     except ModelError:
         # In the cache some of its files may lack, where another program needed only the rest.
         if cached and (whole := fetched(source, fetch)):
@@ -125,10 +99,10 @@ def find(name: str, fetch: bool = False) -> Found | None:
         raise
 
 
-def fetched(source: str, fetch: bool) -> Found | None:
+def fetched(source: str, fetch: bool) -> Skeleton | None:
     """The model as the hub has it; None where nobody wants that or no hub is in reach."""
     path = hub.fetch(source) if fetch else None
-    return checked(folder(path)) if path else None
+    return from_folder(path) if path else None
 
 
 def check_hub_id(source: str) -> None:
@@ -141,20 +115,20 @@ def check_hub_id(source: str) -> None:
         raise ModelError("there is no such folder or file on this machine.")
 
 
-def file(path: Path, fetch: bool) -> Found:
+def from_file(path: Path, fetch: bool) -> Skeleton:
     if path.suffix.lower() in PICKLES:
         raise ModelError("it is a pickle, which may run any code; only .safetensors files are read.")
     if path.suffix.lower() != ".safetensors":
         raise ModelError("it is a file, but no .safetensors checkpoint; name that, or the folder of a whole pipeline.")
-    return Found(checkpoints.frame_of(path, fetch), path)
+    return checked(checkpoints.read_skeleton(path, fetch))
 
 
-def folder(path: Path) -> Found:
+def from_folder(path: Path) -> Skeleton:
     if not (path / "model_index.json").exists():
         raise ModelError(f"its folder {what_else(path)}.")
-    frame = folders.skeleton(path)
-    folders.check_headers(frame)
-    return Found(frame, None)
+    skeleton = folders.read_skeleton(path)
+    folders.check_headers(skeleton)
+    return checked(skeleton)
 
 
 def what_else(path: Path) -> str:
@@ -170,19 +144,19 @@ def what_else(path: Path) -> str:
     return "has no model_index.json, so it is no diffusers pipeline"
 
 
-def checked(found: Found) -> Found:
+def checked(skeleton: Skeleton) -> Skeleton:
     """The same, if its parts fit each other: one tiny step on no numbers, which shapes alone decide."""
     try:
-        pipeline = found.frame.pipeline()
-        fit.check_parts(pipeline, found.frame.family.added)
-        model = found.frame.family(pipeline, "", "meta")
+        pipeline, family = skeleton.pipeline(), skeleton.family
+        checks.check_parts(pipeline, family.encoders, family.added)
+        model = family(pipeline, "", "meta")
         with torch.no_grad():
             tiny_step(model, grey(model))
     except ModelError:
         raise
     except Exception as error:  # each layer has an error of its own for what does not fit
         raise ModelError("its parts (unet, vae, text encoder) do not fit each other.") from error
-    return found
+    return skeleton
 
 
 def try_out(model: LatentDiffusion) -> Tensor:

@@ -5,14 +5,13 @@ pooled = the second one's projected output                            (N, 1280)
 time ids = height, width, 0, 0, height, width: the picture's own size, uncropped
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 from torch import Tensor
 
-from advdm.errors import ModelError
 from advdm.models.condition import Condition, Vectors
 from advdm.models.latent_diffusion import LatentDiffusion
 
@@ -23,8 +22,6 @@ class SDXL(LatentDiffusion):
     painter = StableDiffusionXLPipeline
     repainter = StableDiffusionXLImg2ImgPipeline
     options: ClassVar = {"add_watermarker": False}
-    word_keys = ("clip_l", "clip_g")
-    """The encoders' names in files of learned words."""
 
     def __init__(self, pipeline: Any, name: str, device: str = "cpu") -> None:
         # Its autoencoder overflows in float16; bfloat16 has the range of float32.
@@ -62,11 +59,4 @@ class SDXL(LatentDiffusion):
         return posterior.sample(noise.to(self.device)).to(self.dtype)
 
     def word_files(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
-        return dict(zip(self.word_keys, vectors, strict=True))
-
-    def word_from_files(self, tensors: Mapping[str, Tensor]) -> Vectors:
-        widths = [getattr(self.pipeline, encoder).config.hidden_size for _, encoder in self.encoders]
-        found = [tensors[key].float() for key in self.word_keys if key in tensors]
-        if [vectors.shape[-1] for vectors in found] != widths:
-            raise ModelError(f"This is no word of {self.title}, whose words are vectors of {widths} numbers.")
-        return tuple(vectors.reshape(-1, width) for vectors, width in zip(found, widths, strict=True))
+        return dict(zip(("clip_l", "clip_g"), vectors, strict=True))  # as SDXL's tools call its encoders

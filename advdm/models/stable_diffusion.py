@@ -1,12 +1,11 @@
 """Stable Diffusion 1.x and 2.x: one text encoder, whose last hidden states are all that the denoiser is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor
 
-from advdm.errors import ModelError
 from advdm.models.condition import Condition, Vectors
 from advdm.models.latent_diffusion import LatentDiffusion
 
@@ -32,10 +31,3 @@ class StableDiffusion(LatentDiffusion):
     def word_files(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
         (only,) = vectors
         return {token: only}
-
-    def word_from_files(self, tensors: Mapping[str, Tensor]) -> Vectors:
-        width = self.text_encoder.config.hidden_size
-        only = next(iter(tensors.values())) if len(tensors) == 1 else None
-        if only is None or only.shape[-1] != width:
-            raise ModelError(f"This is no word of {self.title}, whose words are vectors of {width} numbers.")
-        return (only.float().reshape(-1, width),)

@@ -1,6 +1,6 @@
 """The weights of one part as their files say, by headers alone: which files, which tensors, do they fit the module.
 
-Every function raises ModelError with half a sentence, see `fit.about`.
+Every function raises ModelError with half a sentence, see `checks.about`.
 """
 
 import json

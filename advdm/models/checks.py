@@ -5,7 +5,7 @@ Every function raises ModelError with half a sentence, "its ...", to which `abou
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
@@ -32,10 +32,10 @@ def about(name: str) -> Iterator[None]:
         raise ModelError(f"The model '{shown}' cannot be used: its files cannot be read, {reason(error)}.") from error
 
 
-def check_parts(pipeline: Any, added: str | None) -> None:
+def check_parts(pipeline: Any, encoders: Sequence[tuple[str, str]], added: str | None) -> None:
     """Refuse a pipeline whose denoiser goes by more than text, or predicts what the attack does not know.
 
-    added is the kind of embedding that the family adds to the timestep's: None, or "text_time" of SDXL.
+    encoders and added are the family's, see `LatentDiffusion`.
     """
     unet, vae, scheduler = pipeline.unet.config, pipeline.vae.config, pipeline.scheduler
     if unet.in_channels != vae.latent_channels:
@@ -60,9 +60,8 @@ def check_parts(pipeline: Any, added: str | None) -> None:
     if not isinstance(vae.scaling_factor, float | int) or not 0 < vae.scaling_factor < math.inf:
         raise ModelError("its vae has no scaling factor.")
     check_scheduler(scheduler)
-    for tokenizer, encoder in (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")):
-        if getattr(pipeline, encoder, None) is not None:
-            check_tokenizer(tokenizer, getattr(pipeline, tokenizer), encoder, getattr(pipeline, encoder))
+    for tokenizer, encoder in encoders:
+        check_tokenizer(tokenizer, getattr(pipeline, tokenizer), encoder, getattr(pipeline, encoder))
 
 
 def check_scheduler(scheduler: Any) -> None:

@@ -1,29 +1,19 @@
-"""What the commands share: the parser, options from settings, paths that must not collide, reports."""
+"""The options of the commands: one for each field of the settings, whose defaults stand there."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
-
-from tqdm import tqdm
+from typing import Any, NoReturn, TypeAlias, get_args
 
 from advdm.errors import AdvDMError, SettingsError
-from advdm.files import atomic_path, check_folder, make_folder, reason, shown
-from advdm.settings import IMITATORS, MEANINGS, MimicrySettings, Sampling, Settings
+from advdm.files import reason, shown
+from advdm.settings import IMITATORS, MEANINGS, STRENGTHS, MimicrySettings, Sampling, Settings
 
-if TYPE_CHECKING:
-    from accelerate import PartialState
-
-    from advdm.models import LatentDiffusion
-    from advdm.paintings import Painting
-
-    Commands = argparse._SubParsersAction["Parser"]
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 ATTACK = {
     "epsilon": "largest change of any channel of any pixel, of 255 levels",
@@ -43,8 +33,8 @@ IMITATOR = {
     "rank": "of the LoRA",
     "strength": "of repaint, image to image: 0.04 hardly, 1 anew",
 }
-Report = dict[str, Any]
-"""What becomes one JSON object."""
+REPAINT_STRENGTH = "repaint_strength"
+"""What options and reports call the strength of RepaintSettings: their `strength` says how visible a change may be."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -89,6 +79,11 @@ def add_attack(command: Parser, *but: str) -> None:
             command.add_argument(option, type=kind, default=field.default, metavar=metavar, help=text)
 
 
+def add_strength(command: Parser) -> None:
+    text = "how visible the change may be; chooses epsilon for each painting"
+    command.add_argument("--strength", choices=STRENGTHS, help=text)
+
+
 def attack_settings(options: argparse.Namespace) -> Settings:
     """What the options say, and the defaults of what they say nothing of."""
     names = [field.name for field in fields(Settings)]
@@ -100,14 +95,19 @@ def add_mimicry(command: Parser, prefix: str = "") -> None:
     add = command.add_argument
     add("--imitator", choices=IMITATORS, default=next(iter(IMITATORS)), help="who imitates")
     for name, text in IMITATOR.items():
-        option = f"--{prefix if name == 'steps' else ''}{name}".replace("_", "-")
+        option = prefix + name if name == "steps" else outer_name(name).replace("_", "-")
         owners = {who: field for who, kind in IMITATORS.items() for field in fields(kind) if field.name == name}
         defaults = ", ".join(f"{who} {field.default}" for who, field in owners.items())
         kind: Any = next(iter(owners.values())).type
-        add(option, dest=f"imitator_{name}", type=kind, metavar="N", help=f"{text} (default: {defaults})")
+        add(f"--{option}", dest=f"imitator_{name}", type=kind, metavar="N", help=f"{text} (default: {defaults})")
     add("--prompts", type=Path, metavar="FILE", help="a prompt a line, with {} for the style; else six of our own")
     add("--count", type=int, default=MimicrySettings.count, metavar="N", help="pictures a prompt")
     add("--sampling-steps", type=int, default=Sampling.steps, metavar="N", help="denoising steps of each picture")
+
+
+def outer_name(field: str) -> str:
+    """What a field of the imitators' settings is called in options and reports."""
+    return REPAINT_STRENGTH if field == "strength" else field
 
 
 def mimicry_settings(options: argparse.Namespace, seed: int = 0) -> MimicrySettings:
@@ -115,17 +115,9 @@ def mimicry_settings(options: argparse.Namespace, seed: int = 0) -> MimicrySetti
     given = {name: getattr(options, f"imitator_{name}") for name in IMITATOR}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given.keys() - {field.name for field in fields(kind)}:
-        raise SettingsError(f"The imitator '{options.imitator}' has no {name.replace('_', ' ')}.")
+        raise SettingsError(f"The imitator '{options.imitator}' has no {outer_name(name).replace('_', ' ')}.")
     prompts = read_prompts(options.prompts) if options.prompts else MimicrySettings.prompts
     return MimicrySettings(kind(**given), prompts, options.count, Sampling(options.sampling_steps), seed)
-
-
-def settings_used(settings: MimicrySettings, model: LatentDiffusion) -> Report:
-    """For a report: everything that the result depends on."""
-    name = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
-    sampling = {"sampling_steps": settings.sampling.steps, "guidance": settings.sampling.guidance}
-    painted = {"prompts": settings.prompts, "count": settings.count, **sampling, "seed": settings.seed}
-    return {"model": model.title, "imitator": name, **asdict(settings.imitator), **painted, **model.machine}
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:
@@ -142,83 +134,3 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     if not all("{}" in prompt for prompt in prompts):
         raise AdvDMError(f"Each prompt in {shown(path)} needs {{}} in the place of the learned word.")
     return prompts
-
-
-def key(path: Path) -> str:
-    """Equal for two paths that may lead to the same file: some file systems ignore case."""
-    return os.path.realpath(path).casefold()
-
-
-def check_report(path: Path, sources: Sequence[Path]) -> None:
-    if path.suffix.lower() != ".json":
-        raise AdvDMError(f"The report {shown(path)} must be a .json.")
-    if key(path) in map(key, sources):
-        raise AdvDMError(f"The report {shown(path)} would replace a painting; choose another name.")
-    check_folder(path.parent)
-
-
-def check_apart(output: Path, folders: Iterable[Path]) -> None:
-    """What is written must not land among the paintings."""
-    if key(output) in map(key, folders):
-        raise AdvDMError(f"The folder {shown(output.resolve())} holds the paintings; choose another.")
-    check_folder(output)
-
-
-def write_report(path: Path, report: Report | list[Report]) -> None:
-    make_folder(path.parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-
-
-def say(sentence: str) -> None:
-    """One line on stderr, beside a bar if there is one."""
-    tqdm.write(sentence, file=sys.stderr)
-
-
-def say_once(sentence: str) -> None:
-    """The same of what every process of `accelerate launch` sees: only the first speaks."""
-    if os.environ.get("RANK", "0") == "0":
-        say(sentence)
-
-
-def read_aloud(path: Path, say: Callable[[str], None] = say_once) -> Painting:
-    """The painting, and to the terminal what had to be changed in it."""
-    from advdm.paintings import read_painting
-
-    painting = read_painting(path)
-    for note in painting.notes:
-        say(f"{shown(path)}: {note}")
-    return painting
-
-
-def found_aloud(
-    paths: Sequence[Path], recursive: bool = False, used: Callable[[Path], bool] = lambda path: False
-) -> list[Path]:
-    """The pictures at these paths, at least one, and to the terminal what was skipped of folders, and why.
-
-    What is `used` otherwise is neither.
-    """
-    from advdm.folders import Found, find_paintings
-
-    found = find_paintings(paths, recursive)
-    paintings = [path for path in found.paintings if not used(path)]
-    for sentence in Found((), tuple(one for one in found.skipped if not used(one.path))).sentences:
-        say_once(sentence)
-    if not paintings:
-        raise AdvDMError(f"There is no picture in {', '.join(map(shown, paths))}.")
-    return paintings
-
-
-def processes(device: str) -> PartialState:
-    """This process among those of `accelerate launch`; chooses its card."""
-    from datetime import timedelta
-
-    from accelerate import PartialState
-
-    # One may wait for another's paintings for days.
-    return PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
-
-
-def progress(total: int, quiet: bool = False) -> Any:
-    """A bar on a terminal; where stderr is none, it holds sentences and no bar."""
-    return tqdm(total=total, unit=" steps", leave=False, dynamic_ncols=True, disable=quiet or None)
