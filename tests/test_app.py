@@ -29,7 +29,7 @@ from tests.app_server import WEB, as_file, call, upload
 from tests.tiny import tiny_pipeline
 from ui import mimicry, pace, protect
 from ui.expected import EXPECTED, Expected
-from ui.runs import Run, clean, model, press_stop
+from ui.runs import Run, answered, clean, model, press_stop
 from ui.uploads import shown_as, uploaded
 
 ROOT = Path(__file__).parents[1]
@@ -87,13 +87,13 @@ def file(painting: Painting, tmp_path: Path) -> str:
 
 def shows(run: Run | None = None, files: Any = None, brush: Any = None, **wishes: Any) -> Iterator[Any]:
     """What the Protect tab shows, one painting or several."""
-    given: Iterator[Any] = protect.show(run, bool(files), files, brush, *{**PROTECT, **wishes}.values())
+    given: Iterator[Any] = protect.show(run or Run.new(), bool(files), files, brush, *{**PROTECT, **wishes}.values())
     return given
 
 
 def experiment(run: Run | None = None, **wishes: Any) -> Iterator[Any]:
     """What the Mimicry tab shows."""
-    given: Iterator[Any] = mimicry.show(run, *{**MIMIC, **wishes}.values())
+    given: Iterator[Any] = mimicry.show(run or Run.new(), *{**MIMIC, **wishes}.values())
     return given
 
 
@@ -177,7 +177,13 @@ class TestProtect:
     def test_stop_while_waiting(self, run: Any, file: str) -> None:
         line, _ = press_stop(run)
         assert line["text"] == "Stopped: it will not begin."
-        assert [page.status["text"] for page in shows(run, painting=file)] == ["Stopped before it began."]
+        show = answered(protect.show, protect.Shown)
+        pages = show(run, False, None, None, *{**PROTECT, "painting": file}.values())
+        assert [page.status["text"] for page in pages] == ["Stopped before it began."]
+
+    def test_refusal_stays_on_the_page(self) -> None:
+        (page,) = answered(protect.show, protect.Shown)(None, False, None, None, *PROTECT.values())
+        assert page.status["text"] == "Choose a painting first."
 
     def test_large_painting(self, tmp_path: Path) -> None:
         levels = np.random.default_rng(0).integers(0, 256, (300, 2100, 3), np.uint8)
@@ -271,7 +277,7 @@ class TestMimicry:
         known = pages[-1].known
         assert mimicry.more_label(known).startswith("Paint 4 more pictures a side")
         monkeypatch.setattr("ui.experiment.learn", None)
-        *_, last = mimicry.show_more(None, known)
+        *_, last = mimicry.show_more(Run.new(), known)
         before = [path for path, _ in pages[-1].pictures["value"]]
         after = [path for path, _ in last.pictures["value"]]
         assert after[:16] == before and len(after) == 32
@@ -296,7 +302,7 @@ class TestMimicry:
         *_, last = page
         assert last.status["text"].startswith("Stopped after") and last.finding.startswith("### No verdict")
         assert last.pictures["value"] == [] and len(last.downloads) == 3
-        *_, more = mimicry.show_more(None, last.known)
+        *_, more = mimicry.show_more(Run.new(), last.known)
         assert len(more.pictures["value"]) == 16 and more.report["verdict"], "enough for a verdict"
 
     def test_stop_while_painting_judges_what_is_there(self, run: Any) -> None:

@@ -81,14 +81,11 @@ class Shown(NamedTuple):
     results: Any = gr.skip()
 
 
-def show(run: Run | None, *wishes: Any) -> Iterator[Shown]:
+def show(run: Run, *wishes: Any) -> Iterator[Shown]:
     """Learn from every side, paint and judge: while it is done, and what came of it, also if stopped."""
-    run, order = run or Run.new(), Order(*wishes)
+    order = Order(*wishes)
     if wrong := complaint(order.original, order.protected):
         raise not_possible(wrong)
-    if run.stopped:  # pressed while this run waited in the queue
-        yield Shown(say("Stopped before it began."))
-        return
     with run.working(*order.original, *order.protected):
         settings = order.settings
         yield Shown(say("Reading the pictures.", 0), "", [], None, None, None, known=None)
@@ -97,9 +94,8 @@ def show(run: Run | None, *wishes: Any) -> Iterator[Shown]:
         yield from follow(run, work, experiment, *given)
 
 
-def show_more(run: Run | None, known: Moment | None) -> Iterator[Shown]:
+def show_more(run: Run, known: Moment | None) -> Iterator[Shown]:
     """As many pictures again with what was learned, so that chance has less to say."""
-    run = run or Run.new()
     if known is None or not os.path.exists(known.learned):
         raise not_possible("What was learned is gone: let the imitators learn again.")
     with run.working(known.learned, *known.downloads, *(path for side in known.pictures.values() for path in side)):
@@ -231,12 +227,13 @@ def finding(moment: Moment) -> str:
     if found is None:
         return f"### No verdict\nIt needs {LEAST_PICTURES} pictures a side: paint more.\n\n{strong(moment.doubt)}"
     word, _, rest = found.sentence.partition(": ")
-    gain = f"The original brought the imitator {percent(found.gain)} nearer to the painting."
+    learned = found.gain.low > 0  # if not, the sentence says how much
+    gain = f"The original brought the imitator {percent(found.gain)} nearer to the painting. " if learned else ""
     brackets = f"In brackets: where the true value lies nine times in ten, by {found.pictures} pictures a side."
-    lines = [f"### {word}", f"{rest[:1].upper()}{rest[1:]}", "", f"{gain} {brackets}", "", strong(moment.doubt)]
-    if found.gain.low <= 0 and isinstance(moment.settings.imitator, InversionSettings):
-        lines.append("\n**Try the LoRA**: it learns more from one painting than a word does.")
-    return "\n".join(lines)
+    word_only = isinstance(moment.settings.imitator, InversionSettings) and not learned
+    advice = "**Try the LoRA**: it learns more from one painting than a word does." if word_only else ""
+    parts = f"### {word}\n{rest[:1].upper()}{rest[1:]}", gain + brackets, strong(moment.doubt), advice
+    return "\n\n".join(filter(None, parts))
 
 
 def strong(sentence: str) -> str:

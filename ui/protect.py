@@ -47,17 +47,12 @@ class Shown(NamedTuple):
     pair: Any = gr.skip()
 
 
-def show(run: Run | None, many: bool, files: list[str] | None, brush: Any, *wishes: Any) -> Iterator[Shown]:
+def show(run: Run, many: bool, files: list[str] | None, brush: Any, *wishes: Any) -> Iterator[Shown]:
     """Protect one painting, or many, as the tab has it."""
-    run, order = run or Run.new(), Order(*wishes)
+    order = Order(*wishes)
     if not (files if many else order.painting):
         raise not_possible("Choose a painting first.")
-    if run.stopped:  # pressed while this run waited in the queue
-        yield Shown(say("Stopped before it began."))
-    elif files and many:
-        yield from show_several(run, files, order)
-    else:
-        yield from show_one(run, order, brush)
+    return show_several(run, files, order) if many and files else show_one(run, order, brush)
 
 
 def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:

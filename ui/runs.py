@@ -181,7 +181,7 @@ def wire(
     *starts: tuple[gr.Button, Callable[..., Any], Sequence[Any]],
 ) -> list[Any]:
     """Start and Stop, alike on both tabs: of each start the button, show(run, *inputs), which yields what the outputs
-    show, and the inputs. Returns the last event of each."""
+    show, and the inputs. Returns the last event of each that ends well."""
     run, buttons, ends = gr.State(), [start for start, *_ in starts], []
     focus = "document.getElementById('{}').focus()"
     # Whoever works by keyboard goes on from where he was: a button that is switched off loses the focus.
@@ -190,24 +190,16 @@ def wire(
     def switch(at_work: bool) -> list[Any]:
         return [gr.update(value="Stop", interactive=at_work), *[gr.update(interactive=not at_work) for _ in buttons]]
 
+    def begin() -> list[Any]:
+        return [Run.new(), say("Waiting for its turn."), *switch(True)]
+
     for start, show, inputs in starts:
-        begun = start.click(
-            lambda: [Run.new(), say("Waiting for its turn."), *switch(True)],
-            None,
-            [run, status, stop, *buttons],
-            **QUIET,
-        )
+        begun = start.click(begin, None, [run, status, stop, *buttons], **QUIET)
         begun.then(None, js=f"() => {focus.format(stop.elem_id)}")
-        shown = begun.then(
-            answered(show, type(outputs)),
-            [run, *inputs],
-            outputs,
-            show_progress_on=status,
-            api_visibility="private",
-            **LANE,
-        )
+        how = {**LANE, "show_progress_on": status, "api_visibility": "private"}
+        shown = begun.then(answered(show, type(outputs)), [run, *inputs], outputs, **how)
         shown.failure(lambda: say("Nothing was done."), None, status, **QUIET)
-        for after in (shown.failure, shown.success):  # Gradio's `then` does not come after a failure
+        for after in (shown.failure, shown.success):  # Gradio's `then` does not follow a failure
             end = after(lambda: switch(False), None, [stop, *buttons], **QUIET)
             end.then(None, js=f"() => {{ if ({lost}) {focus.format(start.elem_id)} }}")
         ends.append(end)
@@ -216,12 +208,15 @@ def wire(
 
 
 def answered(show: Callable[..., Iterator[Any]], shown: Callable[[Any], Any]) -> Callable[..., Iterator[Any]]:
-    """`show` with its refusals in the status line, where they stay to be read."""
+    """`show` on the page: nothing begins that was stopped in the queue, and a refusal stays in the status line."""
 
     @wraps(show)
-    def answers(*given: Any) -> Iterator[Any]:
+    def answers(run: Run | None, *given: Any) -> Iterator[Any]:
         try:
-            yield from show(*given)
+            if run and run.stopped:
+                yield shown(say("Stopped before it began."))
+            else:
+                yield from show(run or Run.new(), *given)
         except gr.Error as error:
             yield shown(say(error.message))
 
