@@ -467,6 +467,7 @@ class TestApi:
     def test_one_at_a_time_and_each_knows_his_place(
         self, client: Client, file: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        assert app_server.app().demo._queue.max_size >= 50, "nobody is turned away below"
         app_server.endless_runs(monkeypatch)
         first = client.submit(handle_file(file), epsilon=8, steps=app_server.ENDLESS, api_name="/protect")
         app_server.wait_until(first.outputs)

@@ -72,6 +72,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                         label=f"Noise error of each imitator, mean of up to {SMOOTHING} steps",
                         buttons=[],
                     )
+                    gr.Markdown("How wrong each is about the noise while it learns. Painting over learns nothing.")
                 with gr.Tab("Files"):
                     gr.Markdown(
                         "As diffusers reads it: `load_textual_inversion` for a word, `load_lora_weights` for a LoRA."

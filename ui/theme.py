@@ -36,7 +36,7 @@ CSS = """
 .labelled .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) }
 .caption-label { max-width: 95%; font-size: 11px !important; white-space: normal !important }
 @media (max-width: 640px) { .caption-label { padding: 0 4px !important; white-space: nowrap !important } }
-.filename, .filename .stem { white-space: normal !important; overflow-wrap: anywhere; max-width: none !important }
+.file-preview .download { min-width: 0 }
 .dark button.secondary:disabled { background: var(--neutral-700) }
 .strip .grid-container { grid-template: auto / repeat(auto-fill, minmax(48px, 1fr)); grid-auto-rows: auto }
 .status p { margin: 0; overflow-wrap: anywhere }
