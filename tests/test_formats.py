@@ -102,7 +102,6 @@ def odd_files() -> Iterator[tuple[str, bytes, Any]]:
     yield "gamma_of_no_use.png", after_header(PNG, chunk(b"gAMA", b"\0")), "is damaged"
     yield "primaries_of_no_use.png", after_header(PNG, chunk(b"cHRM", bytes(32)), chunk(b"sRGB", b"\3")), RGB
     yield "suggested_palette.png", after_header(PNG, chunk(b"PLTE", bytes(30))), RGB
-    yield "unknown_chunk.png", after_header(PNG, chunk(b"abCd", bytes(30))), RGB
     yield "wrong_checksum.png", replaced(PNG, 29, bytes([PNG[29] ^ 1])), "is damaged"
     yield "more_behind.png", PNG + b"rubbish" * 999, RGB
     yield "without_end.png", PNG[:-12], "is damaged"
@@ -111,13 +110,10 @@ def odd_files() -> Iterator[tuple[str, bytes, Any]]:
     yield "apng_of_billions.png", after_header(PNG, chunk(b"acTL", bytes(3) + b"\1" + b"\xff" * 4)), EITHER
     yield "tiny_chunks.png", after_header(PNG, chunk(b"tEXt", b"a\0b") * 2000), RGB
     yield "no_palette.png", png_file([bytes(100)] * 80, 100, 8, 3), "is damaged"
-    yield "three_bits.png", png_file([bytes(100)] * 80, 100, 3, 0), "is damaged"
     yield "no_filter.png", replaced(PNG, len(PNG) - 40, bytes(9)), "is damaged"
     yield "bomb.png", png_file([bytes(288)] * 72 + [bytes(10**8)], 96, 8, 2, height=72), EITHER
     # EXIF
     yield "orientation_text.png", encoded(RGB, exif=exif(274, 2, 2, b"6\0")), RGB
-    yield "orientation_list.jpg", encoded(RGB, "JPEG", exif=exif(274, 3, 2, b"\0\6\0\6")), EITHER
-    yield "orientation_fraction.png", encoded(RGB, exif=exif(274, 5, 1, struct.pack(">I", 8))), EITHER
     yield "exif_in_itself.png", encoded(RGB, exif=exif(0x8769, 4, 1, struct.pack(">I", 8))), RGB
     yield "exif_beyond.jpg", encoded(RGB, "JPEG", exif=exif(0x8825, 4, 1, b"\x7f\xff\xff\xff")), EITHER
     yield "exif_liar.jpg", JPEG[:2] + b"\xff\xe1\xff\xffExif\0\0II*\0" + JPEG[2:], "is damaged"
@@ -126,7 +122,6 @@ def odd_files() -> Iterator[tuple[str, bytes, Any]]:
     yield "scan_bomb.jpg", scan_bomb(PROGRESSIVE, 1000), "is drawn in too many scans"
     yield "scan_bomb.mpo", scan_bomb(PROGRESSIVE, 1000) + MPO[len(MPO) // 2 :], "is drawn in too many scans"
     yield "motion_photo.jpg", JPEG + b"\xff\xda" * 5000, SEEN
-    yield "arithmetic.jpg", JPEG.replace(b"\xff\xc0", b"\xff\xc9", 1), EITHER
     yield "lossless.jpg", JPEG.replace(b"\xff\xc0", b"\xff\xc3", 1), "is a lossless, layered or 12-bit JPEG"
     yield "twelve_bits.jpg", replaced(JPEG, FRAME + 4, b"\x0c"), "is a lossless, layered or 12-bit JPEG"
     yield "no_height.jpg", replaced(JPEG, FRAME + 5, bytes(2)), "is damaged"
@@ -134,41 +129,32 @@ def odd_files() -> Iterator[tuple[str, bytes, Any]]:
     yield "padded.jpg", JPEG[:2] + b"\xff" * 9000 + JPEG[2:], SEEN
     yield "ink.jpg", CMYK, Image.open(io.BytesIO(CMYK)).convert("RGB")
     yield "ink_not_by_adobe.jpg", CMYK[:ADOBE] + CMYK[ADOBE + 16 :], EITHER
-    yield "ink_as_ycck.jpg", replaced(CMYK, ADOBE + 15, b"\2"), EITHER
     yield "phone.mpo", MPO, Image.open(io.BytesIO(MPO))
     yield "phone_cut.jpg", MPO[:-200], Image.open(io.BytesIO(MPO))
     yield "phone_lies.jpg", MPO.replace(b"MPF\0", b"MPF\xff", 1), EITHER
-    for tenth in range(1, 10):
+    for tenth in (1, 4, 8):
         for kind, data in (("jpg", JPEG), ("png", PNG), ("webp", WEBP), ("tif", TIFF)):
             yield f"cut_{tenth}.{kind}", data[: len(data) * tenth // 10], "damaged"
     # TIFF
     deep, grey_alpha = RGB.astype("<u2") * 257, np.dstack([GREY, ALPHA])
     yield "deep_planes.tif", tiff_of(deep, planar=True), "has 16 bits a channel in separate planes"
-    yield "deep_plane.tif", tiff_of(deep[..., :1], planar=True), "has 16 bits a channel in separate"
     yield "deep_alpha.tif", tiff_of(grey_alpha.astype("<u2") * 257, [2]), LAYOUT.format("2 channels of 16 bits")
-    yield "alpha_in_a_plane.tif", tiff_of(grey_alpha, [2], planar=True), LAYOUT.format("2 channels of 8 bits")
     yield "premultiplied.tif", tiff_of(grey_alpha, [1]), LAYOUT.format("2 channels of 8 bits")
     ink = tiff_of(gradient(channels=5), [2], tags={262: [5]})
     yield "ink_with_alpha.tif", ink, LAYOUT.format("5 channels of 8 bits")
     yield "half_floats.tif", tiff_of(deep, tags={339: [3] * 3}), LAYOUT.format("3 channels of 16 bits")
     yield "colour_of_565.tif", tiff_of(RGB, tags={258: [5, 6, 5]}), LAYOUT.format("3 channels of 5 and 6 bits")
-    yield "ten_channels.tif", tiff_of(gradient(channels=10), [0] * 7), LAYOUT.format("10 channels of 8 bits")
     yield "jpeg_2000_within.tif", tiff_of(RGB, tags={259: [34712]}), LAYOUT.format("3 channels of 8 bits")
     yield "floats.tif", encoded(GREY.astype(np.float32), "TIFF"), "has 32 bits a channel"
-    yield "integers.tif", encoded(GREY.astype(np.int32), "TIFF"), "has 32 bits a channel"
     yield "signed.tif", tiff_of(deep[..., :1], tags={339: [2]}), "has signed levels"
-    yield "signed_bytes.tif", tiff_of(GREY[..., None], tags={339: [2]}), "has signed levels"
-    yield "raw.nef", tiff_of(RGB, tags={254: [1]}), "is a raw photograph or begins with a mere preview"
     yield "raw.dng", tiff_of(RGB, tags={50706: [1]}), "is a raw photograph or begins with a mere preview"
     yield "long.tif", tiff_of(np.zeros((10_000, 1, 1), np.uint8)), "has 1 x 10000 pixels"
-    yield "padding.tif", TIFF + bytes(10**6), RGB
     yield "tiles.tif", tiles(256, zlib.compress(bytes(256 * 256))), np.zeros((64, 64))
     yield "tile_bomb.tif", tiles(30_000, zlib.compress(bytes(1000))), "has tiles that are too large"  # 900 MB
     # WebP and BMP
     yield "webp_behind.webp", WEBP + b"rubbish", RGB
     yield "webp_size.webp", replaced(WEBP, 4, b"\xff\xff\xff\x7f"), "is damaged"
     yield "runs_outside.bmp", bmp_file(96, 72, 8, 1, b"\0\2\xff\xff" * 999, GREYS), EITHER
-    yield "runs_too_long.bmp", bmp_file(96, 72, 8, 1, b"\xff\7" * 9999, GREYS), EITHER
     yield "lowest.bmp", bmp_file(96, -(2**31), 24, 0, b""), "has too many pixels"
     yield "jpeg_within.bmp", bmp_file(96, 72, 24, 4, JPEG), "is a BMP of an unusual kind"
     # Several frames
@@ -203,7 +189,7 @@ def odd_files() -> Iterator[tuple[str, bytes, Any]]:
         ("GIF", "is a GIF"),
         ("ICO", "is an icon"),
         ("JPEG2000", "is a JPEG 2000 picture"),
-        *((kind, UNKNOWN) for kind in ("TGA", "PPM", "PCX", "SGI", "DDS", "IM")),
+        ("TGA", UNKNOWN),
     ):
         yield f"{kind}.png", encoded(RGB, kind), words
     for mark, words in (
@@ -226,7 +212,6 @@ def odd_files() -> Iterator[tuple[str, bytes, Any]]:
     ):
         yield f"{len(mark)}_{words[5:10]}.png", mark + bytes(200), words
     yield "empty.png", b"", "is empty"
-    yield "letter.png", b"a", UNKNOWN
 
 
 @pytest.mark.parametrize(("name", "data", "expected"), [pytest.param(*case, id=case[0]) for case in odd_files()])
@@ -290,20 +275,16 @@ def test_a_file_that_may_not_be_read_is_refused(harvest: Path, monkeypatch: pyte
     assert refusal(harvest) == "harvest.png cannot be read: permission denied."
 
 
-ERRORS: tuple[Exception, ...] = (
-    OSError("x"), SyntaxError("x"), ValueError("x"), struct.error("x"), EOFError(), TypeError("x"), KeyError("x"),
-    IndexError("x"), OverflowError("x"), zlib.error("x"), AttributeError("x"), AssertionError(), RuntimeError("x"),
-    RecursionError(), ZeroDivisionError(), UnicodeDecodeError("utf-8", b"", 0, 1, "x"), NotImplementedError(),
-)  # fmt: skip
-
-
+@pytest.mark.parametrize("error", [OSError("x"), SyntaxError("x"), struct.error("x"), RecursionError(), KeyError("x")])
 @pytest.mark.parametrize("where", ["open", "load", "verify"])
-def test_whatever_pillow_raises_is_one_sentence(harvest: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    for error in ERRORS:
-        with monkeypatch.context() as patch:
-            fail = lambda *_, error=error, **__: (_ for _ in ()).throw(error)  # noqa: E731
-            patch.setattr(Image if where == "open" else PngImagePlugin.PngImageFile, where, fail)
-            assert refusal(harvest) == "harvest.png is damaged or incomplete."
+def test_whatever_pillow_raises_is_one_sentence(
+    harvest: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image if where == "open" else PngImagePlugin.PngImageFile, where, fail)
+    assert refusal(harvest) == "harvest.png is damaged or incomplete."
 
 
 def test_memory_and_interrupts_are_not_taken_for_damage(harvest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,7 +330,7 @@ def with_checksums(data: bytearray) -> bytearray:
     return data
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.sampled_from(SEEDS), EDITS)
 def test_altered_files_are_a_painting_or_one_sentence(data: bytes, edits: list[tuple[int, int, bytes]]) -> None:
     altered = bytearray(data)

@@ -1,6 +1,5 @@
 """Textual inversion: one word is learned, and it means in a stock pipeline what it means here."""
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -53,14 +52,7 @@ def test_sdxl_s_word_has_vectors_for_both_encoders(tiny_xl, painting, tmp_path):
     ):
         vectors = load_file(path)[key]
         pipeline.load_textual_inversion(vectors, token=TOKEN, tokenizer=tokenizer, text_encoder=encoder)
-    theirs, *_ = pipeline.encode_prompt(
-        f"a boat in the style of {TOKEN}", device="cpu", do_classifier_free_guidance=False
-    )
-    ours = tiny_xl.embed_words(["a boat in the style of {}"], [word.vectors]).tokens
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("vectors", (1, 16))
-def test_as_many_vectors_as_asked(tiny, painting, vectors):
-    *_, step = learn(tiny, [[painting]], InversionSettings(steps=1, vectors=vectors, batch=1))
-    assert step.learned()[0].vectors[0].shape == (vectors, 16)
+    prompt = f"a boat in the style of {TOKEN}"
+    theirs, _, pooled, _ = pipeline.encode_prompt(prompt, device="cpu", do_classifier_free_guidance=False)
+    ours = tiny_xl.embed_words(["a boat in the style of {}"], [word.vectors])
+    torch.testing.assert_close((ours.tokens, ours.pooled), (theirs, pooled), rtol=0, atol=1e-6)

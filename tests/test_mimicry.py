@@ -107,7 +107,7 @@ def test_few_at_once_paint_the_same(tiny, monkeypatch, at_once):
     torch.testing.assert_close(torch.cat([one.pictures for one in parts]), whole, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("events", range(1, 6))
+@pytest.mark.parametrize("events", (1, 3, 5))
 def test_it_can_be_stopped_at_any_event(tiny, painting, events):
     """And begun anew, as if nothing had been."""
     sides = {ORIGINAL: [painting]}
@@ -124,8 +124,15 @@ LONG = "a " * 46 + "{}"
 """48 tokens with start and end: after 46 others there is no room for a word."""
 
 
-@pytest.mark.parametrize("imitator", (InversionSettings(steps=1), LoraSettings(steps=1)), ids=("word", "lora"))
-@pytest.mark.parametrize("prompt, fits", (("a " * 30 + "{}", True), (LONG, False)))
+@pytest.mark.parametrize(
+    "imitator, prompt, fits",
+    (
+        (InversionSettings(steps=1), "a " * 30 + "{}", True),
+        (InversionSettings(steps=1), LONG, False),
+        (LoraSettings(steps=1), LONG, False),
+        (RepaintSettings(), LONG, True),  # no word that needs room
+    ),
+)
 def test_a_prompt_without_room_is_refused_before_the_learning(tiny, painting, imitator, prompt, fits):
     run = mimicry(tiny, {ORIGINAL: [painting]}, replace(SETTINGS, imitator=imitator, prompts=(prompt,), count=4))
     if fits:
@@ -134,11 +141,6 @@ def test_a_prompt_without_room_is_refused_before_the_learning(tiny, painting, im
     else:
         with pytest.raises(SettingsError, match="too long"):
             next(run)
-
-
-def test_painting_over_has_no_word_that_needs_room(tiny, painting):
-    settings = replace(SETTINGS, imitator=RepaintSettings(), prompts=(LONG,), count=4)
-    assert isinstance(next(mimicry(tiny, {ORIGINAL: [painting]}, settings)), LearningStep)
 
 
 def test_steps_that_the_sampler_cannot_take_are_refused_before_the_learning(painting):
@@ -151,33 +153,28 @@ def test_steps_that_the_sampler_cannot_take_are_refused_before_the_learning(pain
 
 def flat(levels, count=24, noise=0.02, seed=0):
     """Pictures of one colour each, with accidents that are those of the seed."""
-    rng = np.random.default_rng(seed)
-    accidents = rng.normal(0, noise, (count, 3, 1, 1)) if noise else np.zeros((count, 3, 1, 1))
+    accidents = noise * np.random.default_rng(seed).normal(size=(count, 3, 1, 1))
     return torch.from_numpy(levels + accidents).float().expand(-1, -1, 8, 8)
 
 
 def found(original, protected, control=None, noise=0.02):
     """Of a black painting, and 0.8 away from it without having seen it."""
-    sides = {PROMPT_ONLY: flat(0.8, noise=noise), ORIGINAL: flat(original, noise=noise, seed=1)}
-    sides[PROTECTED] = flat(protected, noise=noise, seed=2)
-    if control is not None:
-        sides[RANDOM] = flat(control, noise=noise, seed=3)
-    return judge(flat(0.0, 16, noise, 4), sides, Ruler())
+    levels = {PROMPT_ONLY: 0.8, ORIGINAL: original, PROTECTED: protected, RANDOM: control}
+    seen = {side: level for side, level in levels.items() if level is not None}
+    sides = {side: flat(level, noise=noise, seed=seed) for seed, (side, level) in enumerate(seen.items())}
+    return judge(flat(0.0, 16, noise, seed=4), sides, Ruler())
 
 
 @pytest.mark.parametrize(
     "original, protected, control, noise, word",
     (
         (0.4, 0.8, 0.4, 0.02, "Protected"),
-        (0.4, 0.9, 0.4, 0.02, "Protected"),
         (0.4, 0.8, None, 0.02, "Protected"),
         (0.4, 0.62, 0.4, 0.02, "Partly protected"),
         (0.4, 0.42, 0.4, 0.01, "Not protected"),
-        (0.4, 0.3, 0.4, 0.02, "Not protected"),
         (0.4, 0.8, 0.84, 0.02, "Undecided"),  # no better than random noise
         (0.4, 0.62, 0.6, 0.3, "Undecided"),  # too wide
         (0.8, 0.1, 0.8, 0.02, "Nothing can be said"),
-        (0.9, 0.1, 0.9, 0.02, "Nothing can be said"),
         (0.79, 0.1, 0.79, 0.3, "Nothing can be said"),  # a gain that may be chance
     ),
 )

@@ -19,16 +19,6 @@ def test_equal_sets_read_zero_in_the_mean_whatever_their_size(made, wanted):
     assert biased.mean() > 30 * error
 
 
-def test_it_is_the_squared_distance_of_the_means_in_the_mean():
-    rng = np.random.default_rng(0)
-    shift = np.array([0.6, 0.8, 0, 0])
-    found = [
-        squared_distance(torch.from_numpy(rng.normal(0, 0.5, (6, 4))), torch.from_numpy(rng.normal(shift, 0.5, (9, 4))))
-        for _ in range(1500)
-    ]
-    assert np.mean(found) == pytest.approx(1, abs=3.5 * np.std(found) / 1500**0.5)
-
-
 def test_it_is_the_mean_over_pairs_of_different_pictures():
     """By its definition, in plain loops; and of a weighted draw, that of the pictures drawn."""
     x, y = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

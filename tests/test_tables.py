@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pandas import Series
 
-from advdm.experiments.tables import COLUMNS, markdown, ratio, remarks, sign_test, spread, summarise
+from advdm.experiments.tables import markdown, ratio, remarks, sign_test, spread, summarise
 from advdm.mimicry import ORIGINAL, PROMPT_ONLY, RANDOM
 
 
@@ -111,8 +111,3 @@ def test_a_treated_copy_is_compared_with_the_control_that_was_treated_alike():
     assert table.loc[("protected", 8, "JPEG"), "sign_test"] == 1
     assert table.loc[(ORIGINAL, 0, "JPEG"), "imitation"] == pytest.approx(75), "of the untouched original"
     assert not any("**" in remark for remark in remarks(table, rows)), "that a cleaner cleans is no bug"
-
-
-def test_each_number_has_one_name_and_heading():
-    assert len({heading for heading, _ in COLUMNS.values()}) == len(COLUMNS)
-    assert all("EfficientNet-Lite0" in COLUMNS[name][0] for name in ("frechet_distance", "knn_precision"))
