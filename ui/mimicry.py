@@ -26,7 +26,7 @@ from advdm.settings import (
 )  # fmt: skip
 from ui.experiment import Moment, experiment, paint_more
 from ui.pace import Clock, Work, gpu_seconds, in_words, learning, painting, time_of
-from ui.runs import Run, model, not_possible, number_of, on_gpu, say, whole
+from ui.runs import HIDDEN, VISIBLE, Run, model, not_possible, number_of, on_gpu, say, whole
 from ui.uploads import objection
 
 LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", RANDOM: "Noise"}
@@ -81,26 +81,21 @@ class Shown(NamedTuple):
     results: Any = gr.skip()
 
 
-def show(run: Run | None, *wishes: Any) -> Iterator[Shown]:
+def show(run: Run, *wishes: Any) -> Iterator[Shown]:
     """Learn from every side, paint and judge: while it is done, and what came of it, also if stopped."""
-    run, order = run or Run.new(), Order(*wishes)
+    order = Order(*wishes)
     if wrong := complaint(order.original, order.protected):
         raise not_possible(wrong)
-    if run.stopped:  # pressed while this run waited in the queue
-        yield Shown(say("Stopped before it began."))
-        return
     with run.working(*order.original, *order.protected):
         settings = order.settings
-        cleared = Shown(say("Reading the pictures.", 0), "", [], None, None, None, gr.update(interactive=False), None)
-        yield cleared._replace(welcome=gr.update(visible=False), results=gr.update(visible=True))
+        yield Shown(say("Reading the pictures.", 0), "", [], None, None, None, known=None)
         work = {**learning(settings, order.sides), **painting(settings, order.sides)}
         given = (order.original, order.protected, bool(order.control), settings, run.folder, run)
         yield from follow(run, work, experiment, *given)
 
 
-def show_more(run: Run | None, known: Moment | None) -> Iterator[Shown]:
+def show_more(run: Run, known: Moment | None) -> Iterator[Shown]:
     """As many pictures again with what was learned, so that chance has less to say."""
-    run = run or Run.new()
     if known is None or not os.path.exists(known.learned):
         raise not_possible("What was learned is gone: let the imitators learn again.")
     with run.working(known.learned, *known.downloads, *(path for side in known.pictures.values() for path in side)):
@@ -125,21 +120,20 @@ def follow(run: Run, work: Work, task: Callable[..., Iterator[Moment]], *given: 
                 kind, done, of = next(iter(work)), len(moment.losses), moment.settings.imitator.steps
                 line = f"Learning: step {done} of {of}"
             left, share = clock.tick(kind, done / of)
+            # The results show again each time, for other pictures may have been chosen meanwhile.
+            curve = gr.update(value=curve_of(moment), visible=bool(learning(moment.settings, 1)))
+            page = Shown(None, None, gallery(moment, blank), curve, welcome=HIDDEN, results=VISIBLE)
             status = say("Stopping." if run.stopped else f"{line}{left}.", share)
-            yield Shown(status, strong(moment.doubt), gallery(moment, blank), curve_of(moment))
+            yield page._replace(status=status, finding=strong(moment.doubt))
     seconds = time.monotonic() - started
     end = f"{'Stopped' if run.stopped else 'Done'} after {in_words(seconds)}: {moment.name}."
-    yield Shown(
-        say(end),
-        finding(moment),
-        gallery(moment, blank),
-        curve_of(moment),
-        list(moment.downloads) or None,
-        report_of(moment, seconds),
-        gr.update(value=more_label(moment), interactive=True),
-        moment,
-        welcome=gr.update(visible=False),  # again, for other pictures may have been chosen meanwhile
-        results=gr.update(visible=True),
+    yield page._replace(
+        status=say(end),
+        finding=finding(moment),
+        downloads=list(moment.downloads) or None,
+        report=report_of(moment, seconds),
+        more=more_label(moment),
+        known=moment,
     )
 
 
@@ -192,7 +186,7 @@ def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
 def new_pair(original: Sequence[str], protected: Sequence[str]) -> tuple[Any, Any, Any, str, None]:
     """Status line, and the findings on earlier pictures gone, so that nobody takes them for findings on these."""
     line = objection(*original, *protected) or complaint(original, protected) or "Ready."
-    return say(line), gr.update(visible=True), gr.update(visible=False), "", None
+    return say(line), VISIBLE, HIDDEN, "", None
 
 
 def use_pair(pair: tuple[str, str] | None) -> tuple[Any, Any, Any]:
@@ -231,15 +225,15 @@ def finding(moment: Moment) -> str:
     """The verdict in words, what it rests on, and why to doubt it."""
     found = moment.finding
     if found is None:
-        stopped = f"Stopped after {number_of(len(moment.losses), 'step')}"
-        return f"### No verdict\n{stopped}: it needs {LEAST_PICTURES} pictures a side.\n\n{strong(moment.doubt)}"
+        return f"### No verdict\nIt needs {LEAST_PICTURES} pictures a side: paint more.\n\n{strong(moment.doubt)}"
     word, _, rest = found.sentence.partition(": ")
-    gain = f"The original brought the imitator {percent(found.gain)} nearer to the painting."
-    brackets = f"In brackets is what chance leaves open, nine times in ten, with {found.pictures} pictures a side."
-    lines = [f"### {word}", f"{rest[:1].upper()}{rest[1:]}", "", f"{gain} {brackets}", "", strong(moment.doubt)]
-    if found.gain.low <= 0 and isinstance(moment.settings.imitator, InversionSettings):
-        lines.append("\n**Try the LoRA**: it learns more from one painting than a word does.")
-    return "\n".join(lines)
+    learned = found.gain.low > 0  # if not, the sentence says how much
+    gain = f"The original brought the imitator {percent(found.gain)} nearer to the painting. " if learned else ""
+    brackets = f"In brackets: where the true value lies nine times in ten, by {found.pictures} pictures a side."
+    word_only = isinstance(moment.settings.imitator, InversionSettings) and not learned
+    advice = "**Try the LoRA**: it learns more from one painting than a word does." if word_only else ""
+    parts = f"### {word}\n{rest[:1].upper()}{rest[1:]}", gain + brackets, strong(moment.doubt), advice
+    return "\n\n".join(filter(None, parts))
 
 
 def strong(sentence: str) -> str:

@@ -20,12 +20,12 @@ WELCOME = """### How it works
 2. **Equal imitators** learn from the original, from the protected copy and, as a control, from random noise.
 3. **Look.** All paint the same subjects, and an independent judge measures how near each came to the painting.
 """
-CONTROL = "What any change of that size would do; about a third of the time."
+CONTROL = "Shows what random noise of the same size would do. A third of the time goes into it."
 HOW = """What each learned from: nothing (unseen), the original, the protected copy, or random noise. Click a picture to
 enlarge it; the arrow keys go from side to side."""
 ABOUT = """### What this test is, and what it is not
-It is one imitator on **{}**. Others, and other models, may do better. The score comes with an interval: where it is
-wide, chance decides, and more pictures narrow it. Do not train on living artists' work without their leave.
+It is one imitator on **{}**. Others, and other models, may do better. The score comes with an interval. A wide one
+leaves much to chance; more pictures narrow it. Do not train on living artists' work without their leave.
 """
 
 
@@ -46,9 +46,12 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 stop = gr.Button("Stop", interactive=False, min_width=100, elem_id="stop-mimic")
             status = status_line(complaint([], []))
             with gr.Accordion("Advanced", open=False):
-                steps = gr.Slider(0, 1000, 0, step=1, label="Steps", info="Of learning; 0 = as many as usual.")
+                steps = gr.Slider(0, 1000, 0, step=1, label="Steps of learning", info="0 = as many as usual.")
                 prompts = gr.Textbox(
-                    "\n".join(PROMPTS).replace("{}", "*"), label="Prompts", info="One a line; * is the style.", lines=6
+                    "\n".join(PROMPTS).replace("{}", "*"),
+                    label="Prompts",
+                    info="One on each line; * stands for the style.",
+                    lines=6,
                 )
                 count = gr.Slider(1, 10, default.count, step=1, label="Pictures of each prompt")
                 seed = gr.Number(default.seed, label="Seed", minimum=0)
@@ -57,8 +60,8 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 gr.Markdown(WELCOME)
             with gr.Column(visible=False) as results:
                 finding = gr.Markdown()
-                more = gr.Button("Paint more", interactive=False, elem_id="more")
-                pictures = gallery("Row by row the same prompt and seed", 4, "labelled", height=640)
+                more = gr.Button("Paint more", elem_id="more")
+                pictures = gallery("One prompt and seed a row", 4, "labelled", height=640)
                 gr.Markdown(HOW)
                 with gr.Tab("Losses"):
                     curve = gr.LinePlot(
@@ -69,6 +72,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
                         label=f"Noise error of each imitator, mean of up to {SMOOTHING} steps",
                         buttons=[],
                     )
+                    gr.Markdown("How wrong each is about the noise while it learns. Painting over learns nothing.")
                 with gr.Tab("Files"):
                     gr.Markdown(
                         "As diffusers reads it: `load_textual_inversion` for a word, `load_lora_weights` for a LoRA."

@@ -21,7 +21,7 @@ from advdm.visibility import word
 from ui import expected
 from ui.attack import Moment, Order, Result, attack
 from ui.pace import Clock, attacking, gpu_seconds, time_of
-from ui.runs import Run, model, not_possible, number_of, on_gpu, say
+from ui.runs import HIDDEN, VISIBLE, Run, model, not_possible, number_of, on_gpu, say
 from ui.uploads import SHOWN_SIDE, objection, under_the_brush
 
 EFFORTS = {"Quick": (25, 1), "Thorough": (100, 4)}
@@ -29,7 +29,6 @@ EFFORTS = {"Quick": (25, 1), "Thorough": (100, 4)}
 AMPLIFIED = 10
 """How many times the change is enlarged to be seen."""
 CHOOSE = "Choose a painting, or one of the examples."
-HIDDEN, VISIBLE = gr.update(visible=False), gr.update(visible=True)
 
 
 class Shown(NamedTuple):
@@ -48,17 +47,12 @@ class Shown(NamedTuple):
     pair: Any = gr.skip()
 
 
-def show(run: Run | None, many: bool, files: list[str] | None, brush: Any, *wishes: Any) -> Iterator[Shown]:
+def show(run: Run, many: bool, files: list[str] | None, brush: Any, *wishes: Any) -> Iterator[Shown]:
     """Protect one painting, or many, as the tab has it."""
-    run, order = run or Run.new(), Order(*wishes)
+    order = Order(*wishes)
     if not (files if many else order.painting):
         raise not_possible("Choose a painting first.")
-    if run.stopped:  # pressed while this run waited in the queue
-        yield Shown(say("Stopped before it began."))
-    elif files and many:
-        yield from show_several(run, files, order)
-    else:
-        yield from show_one(run, order, brush)
+    return show_several(run, files, order) if many and files else show_one(run, order, brush)
 
 
 def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
@@ -68,16 +62,17 @@ def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
         original = read_painting(order.painting)
         before = str(write_preview(original.levels, original, run.folder / "original.png", SHOWN_SIDE))
         gone = gr.update(value=None, interactive=False)
-        yield Shown(say("Starting.", 0), gone, None, None, "", (before, before), None, HIDDEN, VISIBLE, HIDDEN)
+        yield Shown(say("Starting.", 0), gone, copies=None, report=None, summary="", change=None, several=HIDDEN)
         started = time.monotonic()
         for moment, line in follow(run, order, brush, run.folder):
-            yield Shown(line, slider=(before, moment.preview) if moment.preview else gr.skip())
+            slider = (before, moment.preview) if moment.preview else gr.skip()
+            yield Shown(line, slider=slider, welcome=HIDDEN, single=VISIBLE)
         result, seconds = moment.result, time.monotonic() - started
         assert result is not None
         copy = read_painting(result.protected)
         after = str(write_preview(copy.levels, copy, run.folder / "protected.png", SHOWN_SIDE))
         done = result.settings.steps
-        end = f"{'Done' if done == steps else 'Stopped'} after {number_of(done, 'step')}: {original.name}."
+        end = f"{'Done' if done == steps else 'Stopped'} after {number_of(done, 'step')}: {shown(order.painting)}."
         yield Shown(
             say(end + unchanged(result)),
             gr.update(value=result.protected, interactive=True),
@@ -226,7 +221,7 @@ def describe(steps: float, samples: float, objective: str) -> Any:
     """The effort's word, None where there is none, and what it costs."""
     value = next((word for word, meaning in EFFORTS.items() if meaning == (steps, samples)), None)
     cost = time_of(attacking(steps, samples, objective))
-    return gr.update(value=value, info=f"{number_of(int(steps), 'step')}{cost}.")
+    return gr.update(value=value, info=f"Each painting takes {number_of(int(steps), 'step')}{cost}.")
 
 
 def new_painting(painting: str | None) -> tuple[Any, ...]:

@@ -44,9 +44,9 @@ def build_protect_tab() -> gr.State:
                     "Examples", 8, "fit strip", value=examples, show_label=False, allow_preview=False, buttons=[]
                 )
                 with gr.Accordion("Leave parts clean", open=False):
-                    gr.Markdown("Paint over skin, sky or a signature. Nothing under the brush is changed.")
+                    gr.Markdown("Choose a painting, then paint over skin or sky. Nothing under the brush is changed.")
                     brush = brush_input()
-                    mask = painting_input("Or upload a mask: black stays as it is", height=160)
+                    mask = painting_input("Or a mask: black stays clean", height=160)
             with gr.Tab("Several") as several_tab:
                 files = FilesInput(label="Paintings", file_count="multiple", height=200)
                 folder = gr.UploadButton("Add a folder", file_count="directory", size="sm")

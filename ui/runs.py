@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ LANE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "show
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Of the page's small events."""
 
+HIDDEN, VISIBLE = gr.update(visible=False), gr.update(visible=True)
 Moment = TypeVar("Moment")
 BUSY: dict["Run", set[Path]] = {}
 """What the runs in progress need; it is never old."""
@@ -176,35 +177,50 @@ def status_line(text: str) -> gr.HTML:
 def wire(
     stop: gr.Button,
     status: gr.HTML,
-    outputs: Sequence[Any],
+    outputs: tuple[Any, ...],
     *starts: tuple[gr.Button, Callable[..., Any], Sequence[Any]],
 ) -> list[Any]:
     """Start and Stop, alike on both tabs: of each start the button, show(run, *inputs), which yields what the outputs
-    show, and the inputs. Returns the last event of each."""
-    run, ends = gr.State(), []
+    show, and the inputs. Returns the last event of each that ends well."""
+    run, buttons, ends = gr.State(), [start for start, *_ in starts], []
     focus = "document.getElementById('{}').focus()"
     # Whoever works by keyboard goes on from where he was: a button that is switched off loses the focus.
     lost = f"[document.body, document.getElementById('{stop.elem_id}')].includes(document.activeElement)"
+
+    def switch(at_work: bool) -> list[Any]:
+        return [gr.update(value="Stop", interactive=at_work), *[gr.update(interactive=not at_work) for _ in buttons]]
+
+    def begin() -> list[Any]:
+        return [Run.new(), say("Waiting for its turn."), *switch(True)]
+
     for start, show, inputs in starts:
-        begun = start.click(begin, None, [run, status, start, stop], **QUIET)
+        begun = start.click(begin, None, [run, status, stop, *buttons], **QUIET)
         begun.then(None, js=f"() => {focus.format(stop.elem_id)}")
-        shown = begun.then(show, [run, *inputs], outputs, show_progress_on=status, api_visibility="private", **LANE)
-        end = shown.success(rest, None, [start, stop], **QUIET)
-        failed = shown.failure(lambda: (*rest(), say("Nothing was done.")), None, [start, stop, status], **QUIET)
-        for last in (end, failed):  # for Gradio's `then` does not follow a failure
-            last.then(None, js=f"() => {{ if ({lost}) {focus.format(start.elem_id)} }}")
+        how = {**LANE, "show_progress_on": status, "api_visibility": "private"}
+        shown = begun.then(answered(show, type(outputs)), [run, *inputs], outputs, **how)
+        shown.failure(lambda: say("Nothing was done."), None, status, **QUIET)
+        for after in (shown.failure, shown.success):  # Gradio's `then` does not follow a failure
+            end = after(lambda: switch(False), None, [stop, *buttons], **QUIET)
+            end.then(None, js=f"() => {{ if ({lost}) {focus.format(start.elem_id)} }}")
         ends.append(end)
     stop.click(press_stop, run, [status, stop], **QUIET)
     return ends
 
 
-def begin() -> tuple[Run, Any, Any, Any]:
-    return Run.new(), say("Waiting for a free place."), gr.update(interactive=False), gr.update(interactive=True)
+def answered(show: Callable[..., Iterator[Any]], shown: Callable[[Any], Any]) -> Callable[..., Iterator[Any]]:
+    """`show` on the page: nothing begins that was stopped in the queue, and a refusal stays in the status line."""
 
+    @wraps(show)
+    def answers(run: Run | None, *given: Any) -> Iterator[Any]:
+        try:
+            if run and run.stopped:
+                yield shown(say("Stopped before it began."))
+            else:
+                yield from show(run or Run.new(), *given)
+        except gr.Error as error:
+            yield shown(say(error.message))
 
-def rest() -> tuple[Any, Any]:
-    """Start and Stop as they are while nothing runs."""
-    return gr.update(interactive=True), gr.update(interactive=False)
+    return answers
 
 
 def press_stop(run: Run | None) -> tuple[Any, Any]:
@@ -212,4 +228,4 @@ def press_stop(run: Run | None) -> tuple[Any, Any]:
     line = gr.skip() if run is None or run in BUSY else say("Stopped: it will not begin.")
     if run:
         run.stop()
-    return line, gr.update(interactive=False)
+    return line, gr.update(value="Stopping", interactive=False)

@@ -4,7 +4,9 @@ from typing import Any
 
 import gradio as gr
 
-THEME = gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"]).set(
+THEME = gr.themes.Soft(
+    primary_hue="teal", secondary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"]
+).set(
     background_fill_primary="*neutral_50",
     block_title_background_fill="none",
     block_title_background_fill_dark="none",
@@ -13,6 +15,7 @@ THEME = gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui
     block_title_text_color_dark="*body_text_color",
     block_label_text_color="*body_text_color",
     block_label_background_fill="*block_background_fill",
+    block_label_background_fill_dark="*block_background_fill",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
     body_text_color_subdued="*neutral_600",
@@ -30,7 +33,10 @@ CSS = """
 .fit, .fit .grid-wrap { height: auto !important; max-height: none; min-height: 0 }
 .labelled .grid-wrap { padding-top: 36px }
 .labelled label > span { display: none }
-.labelled button .caption-label { max-width: 95%; font-size: 11px; white-space: normal }
+.labelled .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) }
+.caption-label { max-width: 95%; font-size: 11px !important; white-space: normal !important }
+@media (max-width: 640px) { .caption-label { padding: 0 4px !important; white-space: nowrap !important } }
+.file-preview .download { min-width: 0 }
 .dark button.secondary:disabled { background: var(--neutral-700) }
 .strip .grid-container { grid-template: auto / repeat(auto-fill, minmax(48px, 1fr)); grid-auto-rows: auto }
 .status p { margin: 0; overflow-wrap: anywhere }
