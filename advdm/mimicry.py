@@ -101,10 +101,9 @@ def paint(
     for first in range(start, settings.pictures, size):
         prompts, seeds = settings.order(first, min(first + size, settings.pictures))
         plain = model.embed([without_style(prompt) for prompt in prompts])
-        how = settings.sampling
-        yield Painted(PROMPT_ONLY, first, model.generate(plain, seeds, steps=how.steps, guidance=how.guidance))
+        yield Painted(PROMPT_ONLY, first, model.generate(plain, seeds, settings.sampling))
         for side, knowledge in learned.items():
-            yield Painted(side, first, knowledge.paint(model, prompts, seeds, how))
+            yield Painted(side, first, knowledge.paint(model, prompts, seeds, settings.sampling))
 
 
 @torch.no_grad()

@@ -85,9 +85,9 @@ class Settings:
 class InversionSettings:
     """How a word is learned; batch is samples a step."""
 
-    steps: int = 150
+    steps: int = 110
     vectors: int = 8
-    learning_rate: float = 0.06
+    learning_rate: float = 0.05
     batch: int = 4
 
     def __post_init__(self) -> None:
@@ -111,12 +111,12 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class RepaintSettings:
-    """strength in [0.04, 1]: how much of the painting is painted anew."""
+    """strength in [0.1, 1]: how much of the painting is painted anew."""
 
     strength: float = 0.5
 
     def __post_init__(self) -> None:
-        within("strength", self.strength, 0.04, 1)
+        within("strength", self.strength, 0.1, 1)
 
 
 ImitatorSettings = InversionSettings | LoraSettings | RepaintSettings
@@ -131,7 +131,7 @@ IMITATORS: dict[str, type[ImitatorSettings]] = {
 class Sampling:
     """How an imitator paints: denoising steps, and the scale of classifier-free guidance."""
 
-    steps: int = 25
+    steps: int = 12
     guidance: float = 3.0
 
     def __post_init__(self) -> None:

@@ -147,12 +147,12 @@ def test_each_step_is_smaller_and_what_it_has_learned_stays(tiny, settings, pain
 def test_a_preview_between_steps_paints_and_disturbs_nothing(tiny, settings, painting, other):
     """Neither the learning, nor pictures of the plain model, which must not hold what is being learned."""
     alone = last(tiny, [[painting], [other]], settings).learned()
-    plain = tiny.generate(tiny.embed("a boat"), [0], steps=2)
+    plain = tiny.generate(tiny.embed("a boat"), [0], Sampling(2))
     previews = []
     for step in learn(tiny, [[painting], [other]], settings):
-        assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], steps=2), plain), "before a preview"
+        assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], Sampling(2)), plain), "before a preview"
         previews.append(painted(step.learned()[0], tiny))
-        assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], steps=2), plain), "and after it"
+        assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], Sampling(2)), plain), "and after it"
     assert not torch.equal(previews[0], previews[-1]), "it is still learning"
     assert torch.equal(previews[-1], painted(alone[0], tiny))
     for mine, theirs in zip(step.learned(), alone, strict=True):

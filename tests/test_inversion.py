@@ -5,6 +5,7 @@ from safetensors.torch import load_file
 
 from advdm.imitators import InversionSettings, Sampling, learn
 from advdm.imitators.inversion import TOKEN, Word
+from advdm.models.schedule import sampler
 from tests.tiny import tiny_pipeline, tiny_sdxl
 
 SETTINGS = InversionSettings(steps=3, vectors=2, batch=2)
@@ -33,6 +34,7 @@ def test_a_stock_pipeline_paints_the_same_from_its_file(tiny, painting, tmp_path
     path = word.save(tiny, tmp_path / "learned_embeds.safetensors")
     pipeline = tiny_pipeline()
     pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = sampler(pipeline.scheduler.config)
     pipeline.load_textual_inversion(str(path))
     prompt = f"a boat in the style of {TOKEN}"
     theirs, _ = pipeline.encode_prompt(prompt, "cpu", 1, False)

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from advdm.imitators import LoraSettings, Sampling, learn
 from advdm.imitators.lora import RARE, Lora
+from advdm.models.schedule import sampler
 from tests.tiny import tiny_pipeline, tiny_sdxl
 
 SETTINGS = LoraSettings(steps=3, rank=4, batch=2, learning_rate=0.01)
@@ -30,7 +31,7 @@ def test_every_attention_and_nothing_else_learns(tiny, painting):
 def test_nothing_learned_is_the_model_itself(tiny, painting):
     lora = learn_one(tiny, painting)
     still = Lora({name: 0 * weight if "lora_B" in name else weight for name, weight in lora.weights.items()}, SETTINGS)
-    plain = tiny.generate(tiny.embed(PROMPT.replace("{}", RARE)), [7], steps=3)
+    plain = tiny.generate(tiny.embed(PROMPT.replace("{}", RARE)), [7], Sampling(3))
     torch.testing.assert_close(still.paint(tiny, [PROMPT], [7], HOW), plain, rtol=0, atol=1e-5)
     assert not torch.allclose(lora.paint(tiny, [PROMPT], [7], HOW), plain, atol=1e-4)
 
@@ -42,6 +43,7 @@ def test_a_stock_pipeline_paints_the_same_from_its_file(request, model_name, bui
     path = lora.save(model, tmp_path / "lora.safetensors")
     assert all(weight.dtype == torch.float32 for weight in load_file(path).values())
     pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = sampler(pipeline.scheduler.config)
     pipeline.load_lora_weights(str(path))
     options = {"num_inference_steps": 3, "guidance_scale": HOW.guidance, "output_type": "pt", "height": 64, "width": 64}
     generator = torch.Generator().manual_seed(7)

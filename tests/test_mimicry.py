@@ -143,11 +143,11 @@ def test_a_prompt_without_room_is_refused_before_the_learning(tiny, painting, im
             next(run)
 
 
-def test_steps_that_the_sampler_cannot_take_are_refused_before_the_learning(painting):
+def test_more_sampling_steps_than_the_model_knows_are_refused_before_the_learning(painting):
     pipeline = tiny_pipeline()
     pipeline.scheduler = DDIMScheduler(num_train_timesteps=100)
     model, many = StableDiffusion(pipeline, "few timesteps"), replace(SETTINGS, sampling=Sampling(steps=101))
-    with pytest.raises(SettingsError, match="101 steps"):
+    with pytest.raises(SettingsError, match="at most 100 sampling steps"):
         next(mimicry(model, {ORIGINAL: [painting]}, many))
 
 

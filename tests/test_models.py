@@ -12,7 +12,6 @@ import diffusers
 import peft
 import pytest
 import torch
-from diffusers import PNDMScheduler
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
@@ -30,9 +29,12 @@ from advdm.models import (
     load_model,
     state,
 )
+from advdm.models.checks import check_scheduler
 from advdm.models.hub import needed
 from advdm.models.machine import fit_memory
 from advdm.models.precision import finite, finite_gradient
+from advdm.models.schedule import sampler, training_noise
+from advdm.settings import Sampling
 from tests.full_size import sdxl, stable_diffusion_15
 from tests.odd_models import (
     FILES,
@@ -46,7 +48,7 @@ from tests.odd_models import (
     remove,
     write,
 )
-from tests.tiny import ldm_checkpoint, tiny_pipeline, tiny_sdxl
+from tests.tiny import ldm_checkpoint, tiny_pipeline, tiny_scheduler, tiny_sdxl
 
 FAMILIES = {StableDiffusion: tiny_pipeline, SDXL: tiny_sdxl}
 
@@ -98,14 +100,32 @@ def test_predictions_and_errors_are_those_of_stock_diffusers(either: LatentDiffu
     torch.testing.assert_close(error, (wanted - target).square().mean((1, 2, 3)))
 
 
-@pytest.mark.parametrize("sampler", ["PNDMScheduler", "EulerDiscreteScheduler"])
-def test_what_a_pipeline_samples_with_does_not_change_its_noise_error(sampler: str, either: LatentDiffusion) -> None:
+@pytest.mark.parametrize("kind", ["PNDMScheduler", "EulerDiscreteScheduler"])
+def test_what_a_pipeline_samples_with_changes_neither_errors_nor_pictures(kind: str, either: LatentDiffusion) -> None:
     """Euler's add_noise leaves the scale of the latents to another call, and not all know a velocity."""
     pipeline = FAMILIES[type(either)](either.prediction_type)
-    pipeline.scheduler = getattr(diffusers, sampler).from_config(pipeline.scheduler.config)
+    pipeline.scheduler = getattr(diffusers, kind).from_config(pipeline.scheduler.config)
     other = type(either)(pipeline, "other")
     condition = either.embed("a painting")
     torch.testing.assert_close(other.noise_error(*draw(), condition), either.noise_error(*draw(), condition))
+    assert torch.equal(other.generate(condition, [0], Sampling(2)), either.generate(condition, [0], Sampling(2)))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("DDIM", "DDPM", "PNDM", "LMSDiscrete", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "LCM"),
+        *("KDPM2Discrete", "KDPM2AncestralDiscrete", "DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep"),
+        *("UniPCMultistep", "TCD", "SASolver"),
+    ],
+)
+def test_any_ordinary_sampler_tells_the_schedule_of_the_training(kind: str) -> None:
+    told = tiny_scheduler("v_prediction").config
+    scheduler = getattr(diffusers, f"{kind}Scheduler").from_config(told)
+    check_scheduler(scheduler)
+    for made in (sampler(scheduler.config), training_noise(scheduler.config)):
+        assert made.config.prediction_type == "v_prediction"
+        torch.testing.assert_close(made.alphas_cumprod, tiny_scheduler().alphas_cumprod)
 
 
 def test_pictures_are_those_of_stock_diffusers(either: LatentDiffusion) -> None:
@@ -115,25 +135,25 @@ def test_pictures_are_those_of_stock_diffusers(either: LatentDiffusion) -> None:
     generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
     told = {"num_inference_steps": 3, "guidance_scale": 5.0, "output_type": "pt"}
     wanted = model.pipeline(prompts, generator=generators, **told).images
-    painted = model.generate(model.embed(prompts), [3, 4], steps=3, guidance=5.0)
+    painted = model.generate(model.embed(prompts), [3, 4], Sampling(3, 5.0))
     torch.testing.assert_close(painted, wanted, rtol=0, atol=1e-5)
     model.at_once, before = 1, model.at_once
-    torch.testing.assert_close(
-        model.generate(model.embed(prompts), [3, 4], steps=3, guidance=5.0), wanted, rtol=0, atol=1e-5
-    )
+    again = model.generate(model.embed(prompts), [3, 4], Sampling(3, 5.0))
+    torch.testing.assert_close(again, wanted, rtol=0, atol=1e-5)
     model.at_once = before
 
 
 def test_repainting_is_that_of_stock_diffusers(model: LatentDiffusion) -> None:
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     stock = model.repainter.from_pipe(model.pipeline, dtype=model.dtype)
+    stock.scheduler = sampler(stock.scheduler.config, evenly=True)
     stock.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
     told = {"strength": 0.6, "num_inference_steps": 5, "guidance_scale": 3.0}
     wanted = stock(
         ["a boat"] * 2, image=pixels.expand(2, -1, -1, -1), generator=generators, output_type="pt", **told
     ).images
-    painted = model.repaint(pixels, model.embed(["a boat"] * 2), [3, 4], strength=0.6, steps=5)
+    painted = model.repaint(pixels, model.embed(["a boat"] * 2), [3, 4], Sampling(5), 0.6)
     torch.testing.assert_close(painted, wanted, rtol=0, atol=1e-5)
 
 
@@ -213,8 +233,8 @@ def test_half_precision_attacks_and_paints(model: LatentDiffusion) -> None:
     error = half.noise_error(latents, torch.tensor([300]), torch.randn(1, 4, 8, 8), half.embed("a boat"))
     (gradient,) = torch.autograd.grad(error.sum(), pixels)
     assert latents.dtype == error.dtype == gradient.dtype == torch.float32
-    assert half.generate(half.embed("a boat"), [1], steps=2).dtype == torch.float32
-    assert half.repaint(pixels.detach(), half.embed("a boat"), [1], steps=4).isfinite().all()
+    assert half.generate(half.embed("a boat"), [1], Sampling(2)).dtype == torch.float32
+    assert half.repaint(pixels.detach(), half.embed("a boat"), [1], Sampling(4), 0.5).isfinite().all()
 
 
 def test_sdxls_autoencoder_is_spared_what_overflows_in_float16() -> None:
@@ -226,8 +246,8 @@ def test_sdxls_autoencoder_is_spared_what_overflows_in_float16() -> None:
     pixels = torch.rand(1, 3, 64, 64)
     assert half.encode(pixels).mean.isfinite().all() and half.dtype == torch.float16
     condition = half.embed("a boat")
-    assert half.generate(condition, [1], steps=1).isfinite().all()
-    assert half.repaint(pixels, condition, [1], steps=2).isfinite().all()
+    assert half.generate(condition, [1], Sampling(1)).isfinite().all()
+    assert half.repaint(pixels, condition, [1], Sampling(2), 0.5).isfinite().all()
     assert half.encode(pixels).mean.isfinite().all(), "also after painting"
 
 
@@ -317,35 +337,6 @@ def test_a_device_that_is_not_there_is_one_sentence(device: str) -> None:
         choose_device(device)
 
 
-# Samplers
-
-
-@pytest.mark.parametrize("steps", [2, 3])
-def test_too_few_steps_for_a_sampler_are_refused_before_any_work(steps: int) -> None:
-    pipeline = tiny_pipeline()
-    pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config, skip_prk_steps=False)
-    model = StableDiffusion(pipeline, "tiny")
-    model.check_sampling(4)
-    with pytest.raises(SettingsError, match=rf"PNDMScheduler, cannot paint in {steps} steps"):
-        model.check_sampling(steps)
-
-
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        *("DDIM", "DDPM", "PNDM", "LMSDiscrete", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "LCM"),
-        *("KDPM2Discrete", "KDPM2AncestralDiscrete", "DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep"),
-        *("UniPCMultistep", "TCD", "SASolver"),
-    ],
-)
-def test_any_ordinary_sampler_loads_and_paints(sampler: str, tmp_path: Path) -> None:
-    pipeline = tiny_pipeline()
-    pipeline.scheduler = getattr(diffusers, f"{sampler}Scheduler").from_config(pipeline.scheduler.config)
-    pipeline.save_pretrained(tmp_path / "m")
-    model = load_model(str(tmp_path / "m"))
-    assert model.generate(model.embed("a boat"), [1], steps=4).isfinite().all()
-
-
 # Folders and files
 
 
@@ -380,7 +371,7 @@ def test_every_ordinary_form_loads(name: str, kind: str, saved: dict[str, Path],
             for key, weight in theirs.state_dict().items():
                 torch.testing.assert_close(mine.state_dict()[key], weight, rtol=0.01, atol=0.01, check_dtype=False)
     if model.size <= 128:
-        assert model.generate(model.embed("a boat"), [1], steps=4).shape == (1, 3, model.size, model.size)
+        assert model.generate(model.embed("a boat"), [1], Sampling(4)).shape == (1, 3, model.size, model.size)
     assert capfd.readouterr() == ("", "")
 
 

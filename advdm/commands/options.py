@@ -31,7 +31,7 @@ IMITATOR = {
     "learning_rate": "of its learning; settled on atelier",
     "vectors": "of the word that inversion learns",
     "rank": "of the LoRA",
-    "strength": "of repaint, image to image: 0.04 hardly, 1 anew",
+    "strength": "of repaint, image to image: 0.1 hardly, 1 anew",
 }
 REPAINT_STRENGTH = "repaint_strength"
 """What options and reports call the strength of RepaintSettings: their `strength` says how visible a change may be."""

@@ -28,7 +28,7 @@ from advdm.paintings import Painting, read_painting
 from advdm.settings import MimicrySettings
 from advdm.sheets import sheet
 
-EXPERIMENT = 5
+EXPERIMENT = 6
 """To be raised with whatever changes the numbers of a cell and is no setting: older cells are then computed again."""
 
 

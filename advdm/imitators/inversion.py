@@ -35,7 +35,7 @@ class Word:
         """See `training.Learned`."""
         with torch.no_grad():
             condition = model.embed_words(prompts, [self.vectors])
-        return model.generate(condition, seeds, steps=how.steps, guidance=how.guidance)
+        return model.generate(condition, seeds, how)
 
     def save(self, model: LatentDiffusion, path: str | PathLike[str]) -> Path:
         """Write learned_embeds.safetensors in the form that `pipe.load_textual_inversion` reads."""

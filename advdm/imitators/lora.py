@@ -43,7 +43,7 @@ class Lora:
         """See `training.Learned`."""
         with lora_layers(model, self.settings, PAINTING) as layers:
             switch_on(model, PAINTING, layers, self.weights)
-            return model.generate(with_rare_word(model, prompts), seeds, steps=how.steps, guidance=how.guidance)
+            return model.generate(with_rare_word(model, prompts), seeds, how)
 
     def save(self, model: LatentDiffusion, path: str | PathLike[str]) -> Path:
         """Write the file that `pipe.load_lora_weights` reads."""

@@ -29,8 +29,7 @@ class Template:
         chosen = torch.tensor([seed % len(self.squares) for seed in seeds])
         condition = model.embed([without_style(prompt) for prompt in prompts])
         pixels = self.squares[chosen].to(model.device)
-        strength, steps, guidance = self.strength, how.steps, how.guidance
-        return model.repaint(pixels, condition, seeds, strength=strength, steps=steps, guidance=guidance)
+        return model.repaint(pixels, condition, seeds, how, self.strength)
 
     def save(self, model: LatentDiffusion, path: str | PathLike[str]) -> None:
         """Nothing was learned, so there is no file."""

@@ -3,18 +3,15 @@
 Every function raises ModelError with half a sentence, "its ...", to which `about` puts the model's name.
 """
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
-import torch
-from diffusers import DDPMScheduler
-
-from advdm.errors import ModelError, SettingsError
+from advdm.errors import ModelError
 from advdm.files import reason
+from advdm.models.schedule import sampler, training_noise
 
 PREDICTIONS = ("epsilon", "v_prediction")
 ATTACKABLE = "what can be attacked is Stable Diffusion 1.x, 2.x and SDXL"
@@ -76,7 +73,8 @@ def check_scheduler(scheduler: Any) -> None:
         predicted = "flow" if config.get("use_flow_sigmas") else config.prediction_type
         raise ModelError(f"it predicts '{predicted}' (scheduler); only epsilon and v_prediction can be attacked.")
     try:
-        kept = DDPMScheduler.from_config(config).alphas_cumprod
+        kept = training_noise(config).alphas_cumprod
+        sampler(config)
         known = len(kept) == config.num_train_timesteps > 0 and bool(((kept >= 0) & (kept <= 1)).all())
     except Exception:  # NotImplementedError for a schedule, anything for numbers that make none
         known = False
@@ -93,21 +91,3 @@ def check_tokenizer(name: str, tokenizer: Any, part: str, encoder: Any) -> None:
         raise ModelError(f"its {name} has no token for the start, the end or the padding of a prompt.")
     if len(tokenizer) > len(encoder.get_input_embeddings().weight):
         raise ModelError(f"its {name} knows more tokens than its {part}.")
-
-
-def check_sampling(scheduler: Any, steps: int) -> None:
-    """Let a copy of the sampler denoise a tiny latent of noise. Raises SettingsError where it cannot in `steps`."""
-    scheduler = copy.deepcopy(scheduler)
-    try:
-        scheduler.set_timesteps(steps)
-        latents = torch.ones(1, 4, 2, 2) * scheduler.init_noise_sigma
-        for timestep in scheduler.timesteps:
-            scaled = scheduler.scale_model_input(latents, timestep)
-            latents = scheduler.step(torch.zeros_like(scaled), timestep, latents).prev_sample
-        if not len(scheduler.timesteps):
-            raise ValueError("no step")
-    except Exception as error:  # each sampler has failures of its own: ValueError, IndexError, ZeroDivisionError
-        kind = type(scheduler).__name__
-        raise SettingsError(
-            f"The model's sampler, {kind}, cannot paint in {steps} steps; choose another number."
-        ) from error

@@ -17,17 +17,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
-from advdm.errors import ModelError
+from advdm.errors import ModelError, SettingsError
 from advdm.files import shown
-from advdm.models import checks
 from advdm.models.condition import Condition, Posterior, Vectors
 from advdm.models.cpu import quicken
 from advdm.models.machine import fit_memory, out_of_memory
 from advdm.models.precision import finite
+from advdm.models.schedule import sampler, training_noise
 from advdm.models.text import encode_prompts, encode_words, word_vectors
+from advdm.settings import Sampling
 from advdm.views import whole_view
 
 
@@ -64,8 +64,8 @@ class LatentDiffusion(ABC):
                 quicken(module)
         self.vae.to(memory_format=torch.channels_last)  # the faster one, see benchmarks/README.md
         self.prediction_type: str = self.pipeline.scheduler.config.prediction_type
-        # Noise is added as in training: what a pipeline samples with, as Euler's, may scale it in a way of its own.
-        self.noising: Any = DDPMScheduler.from_config(self.pipeline.scheduler.config)
+        self.noising: Any = training_noise(self.pipeline.scheduler.config)
+        self.pipeline.scheduler = sampler(self.pipeline.scheduler.config)
         self.timesteps: int = self.noising.config.num_train_timesteps
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.size = self._side() * self.factor
@@ -167,48 +167,44 @@ class LatentDiffusion(ABC):
         return (prediction - target).square().mean((1, 2, 3))
 
     def check_sampling(self, steps: int) -> None:
-        """Raise SettingsError where the model's sampler cannot paint in so many steps."""
-        checks.check_sampling(self.pipeline.scheduler, steps)
+        """Raise SettingsError where the model was trained on fewer timesteps than these."""
+        if steps > self.timesteps:
+            raise SettingsError(f"The model paints in at most {self.timesteps} sampling steps, not {steps}.")
 
     @torch.no_grad()
-    def generate(self, condition: Condition, seeds: Sequence[int], *, steps: int = 25, guidance: float = 3.0) -> Tensor:
+    def generate(self, condition: Condition, seeds: Sequence[int], how: Sampling) -> Tensor:
         """Paint one picture for each condition and seed: (N, 3, size, size) in [0, 1]."""
-        options = {"height": self.size, "width": self.size, "num_inference_steps": steps, "guidance_scale": guidance}
-        return self._paint(self.pipeline, condition, seeds, options)
+        return self._paint(self.pipeline, condition, seeds, how, {"height": self.size, "width": self.size})
 
     @torch.no_grad()
     def repaint(
-        self,
-        pixels: Tensor,
-        condition: Condition,
-        seeds: Sequence[int],
-        *,
-        strength: float = 0.5,
-        steps: int = 25,
-        guidance: float = 3.0,
+        self, pixels: Tensor, condition: Condition, seeds: Sequence[int], how: Sampling, strength: float
     ) -> Tensor:
         """Image to image (SDEdit, Meng et al. 2022): noise (N, 3, H, W) pixels to `strength` in (0, 1], and denoise."""
         # Not from_pipe, which casts the weights that the two share.
-        pipeline = self.repainter(**self.pipeline.components, **self.options)
+        parts = self.pipeline.components | {"scheduler": sampler(self.pipeline.scheduler.config, evenly=True)}
+        pipeline = self.repainter(**parts, **self.options)
         pipeline.set_progress_bar_config(disable=True)
-        options = {"strength": strength, "num_inference_steps": steps, "guidance_scale": guidance}
-        return self._paint(pipeline, condition, seeds, options, pixels.expand(len(seeds), -1, -1, -1))
+        pixels = pixels.expand(len(seeds), -1, -1, -1)
+        return self._paint(pipeline, condition, seeds, how, {"strength": strength}, pixels)
 
     def _paint(
         self,
         pipeline: Any,
         condition: Condition,
         seeds: Sequence[int],
+        how: Sampling,
         options: dict[str, Any],
         pixels: Tensor | None = None,
     ) -> Tensor:
         """The pictures, `at_once` at a time; with a seed of its own none depends on another."""
+        options = options | {"num_inference_steps": how.steps, "guidance_scale": how.guidance, "output_type": "latent"}
 
         def paint(some: slice) -> Tensor:
             generators = [torch.Generator().manual_seed(seed) for seed in seeds[some]]  # used up by one try
             start = {} if pixels is None else {"image": self._start(pixels[some], generators)}
             told = self._prompts(condition[some].to(self.dtype))
-            latents = pipeline(**told, **start, **options, generator=generators, output_type="latent").images
+            latents = pipeline(**told, **start, **options, generator=generators).images
             return self.decode(latents.float())
 
         with self.enough_memory():
