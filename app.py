@@ -23,7 +23,7 @@ from ui.theme import CSS, THEME
 from ui.uploads import Page
 
 INTRO = """# AdvDM
-Protect a painting from imitation by diffusion models, with a slight change of its pixels that misleads them.
+Make a painting hard to imitate for diffusion models, by a change of its pixels. You choose how visible it may be.
 """
 LAUNCH: dict[str, Any] = {
     "theme": THEME,

@@ -11,7 +11,8 @@ everywhere:
 
     budget(x) = V(x)^(-2 STEEPER / (2P - 1)), smoothed, and 1 where the painting forgives most.
 
-With STEEPER 1, as it follows, a plain sky is covered with blobs, which the model of vision forgives and people do not.
+The derivation gives STEEPER = 1. But then a plain sky is covered with blobs, which the model of vision forgives and
+people do not; so the exponent is doubled.
 """
 
 import numpy as np
@@ -22,9 +23,8 @@ from PIL import Image
 from skimage.filters import gaussian
 from torch import Tensor
 
+from advdm.paintings import Levels
 from advdm.visibility import COLOUR, OPPONENT, WHITE, P, bands, is_grey, masking
-
-Levels = npt.NDArray[np.uint8]
 
 LONGEST = 1024
 """Larger paintings are halved until the long side is at most this: an attack's pattern grows with the painting."""
@@ -33,9 +33,10 @@ SMOOTH = 1 / 120
 FULL = 80
 """Per cent of the pixels that may not use all of epsilon: no small spot sets the scale."""
 LEAST = 0.02
+"""The least share: a level from epsilon 26 on, and none below."""
 STEEPER = 2
-"""With 2 skies stay clean. At equal JOD it leaves an imitator no more than 1 does, and 3 half as much again
-(docs/lab-notes.md)."""
+"""Factor on the exponent that the derivation gives. At equal JOD 2 protects as well as 1 and leaves skies nearly clean;
+3 protects less (docs/lab-notes.md)."""
 
 
 def budget(levels: Levels) -> npt.NDArray[np.float32]:

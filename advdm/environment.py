@@ -1,4 +1,4 @@
-"""What must be set before torch is imported. The entry points call `prepare`; what the user has set stays."""
+"""What the user has set in the environment, and what must be set there before torch is imported."""
 
 import os
 
@@ -6,6 +6,14 @@ SPINS = "3000"
 """Turns that a thread waits before it sleeps, for the next small operation comes at once. With the default, torch's
 threads spin long while other work has their cores: an attack beside two busy processes then takes 5 to 9 times as
 long, with this 3 times, and alone 1.05 times (benchmarks/beside.py)."""
+
+
+def model_name() -> str:
+    return os.environ.get("ADVDM_MODEL") or "atelier"
+
+
+def device_name() -> str:
+    return os.environ.get("ADVDM_DEVICE") or "auto"
 
 
 def prepare() -> None:

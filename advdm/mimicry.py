@@ -9,7 +9,8 @@ sides differ only by what was learned; intervals are bootstrapped over the pictu
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,17 @@ from advdm.judge import Judge, shared_judge
 from advdm.metrics import likeness, max_change
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.settings import InversionSettings, LoraSettings, MimicrySettings, RepaintSettings, Settings
+from advdm.settings import (
+    IMITATORS,
+    InversionSettings,
+    LoraSettings,
+    MimicrySettings,
+    RepaintSettings,
+    Settings,
+    outer_name,
+)
 from advdm.statistics import Estimate, bootstrap_weights, estimate, squared_distances
+from advdm.visibility import is_grey
 
 PROMPT_ONLY, ORIGINAL, PROTECTED, RANDOM = "prompt only", "original", "protected", "random noise"
 """The sides. The first saw nothing; the last is the control."""
@@ -31,6 +41,8 @@ REFERENCE_CROPS, REFERENCE_SEED = 16, 2**42
 """Squares of the painting that the judge looks at, cut elsewhere than those that an imitator learned from."""
 LEAST_LIKENESS = 0.5
 """Of an original and its copy, see `metrics.likeness`; below, they may have got out of order."""
+CONTROL = 95, 105
+"""Where random noise must lie, or no other number is to be believed."""
 HALF, NEARLY_ALL = 50, 80
 """On the scale of imitation: surely below the first is protected, surely above the second is not."""
 
@@ -65,7 +77,8 @@ def mimicry(
 ) -> Iterator[LearningStep | Painted | Finding]:
     """Learn from each side, paint, and judge. ORIGINAL must be among the sides; losses are in their order.
 
-    Raises SettingsError, before it learns, where a prompt or the sampler does not fit the model.
+    Raises SettingsError, before it learns, where a prompt does not fit the model, or has it fewer timesteps than the
+    sampling has steps.
     """
     check_mimicry(model, settings)
     for step in learn(model, list(sides.values()), settings.imitator, settings.seed):
@@ -90,7 +103,7 @@ def check_mimicry(model: LatentDiffusion, settings: MimicrySettings) -> None:
         case RepaintSettings():
             return  # paints without a word
     with torch.no_grad():
-        model.embed_words(settings.prompts, [model.word("painting", length)])
+        model.embed_word(settings.prompts, model.word("painting", length))
 
 
 def paint(
@@ -159,14 +172,44 @@ def sentence(word: str, gain: Estimate, imitation: Mapping[str, Estimate]) -> st
     parts = []
     if PROTECTED in imitation:
         parts.append(
-            f"{word}: the imitator that learned from the protected copy scores {scored(imitation[PROTECTED])}, where "
-            "0 never saw the painting and 100 learned from the original."
+            f"{word}: the imitator that learned from the protected copy scores {scored(imitation[PROTECTED])}. 100 is "
+            "imitation as good as from the original, 0 as without the painting."
         )
     if word == "Undecided":
         parts.append("More pictures would narrow this.")
     if RANDOM in imitation:
-        parts.append(f"Random noise of the same size scores {scored(imitation[RANDOM])}.")
+        control = imitation[RANDOM]
+        doubtful = control.low > CONTROL[1] or control.high < CONTROL[0]
+        warning = (
+            " It should be near 100, so do not trust this test: try the LoRA, or another seed." if doubtful else ""
+        )
+        parts.append(f"Random noise with the same largest change scores {scored(control)}.{warning}")
     return " ".join(parts)
+
+
+def settings_used(settings: MimicrySettings, model: LatentDiffusion) -> dict[str, Any]:
+    """For a report: everything that the result depends on, by the names of the command line's options."""
+    name = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
+    own = {outer_name(field): value for field, value in asdict(settings.imitator).items()}
+    sampling = {"sampling_steps": settings.sampling.steps, "guidance": settings.sampling.guidance}
+    painted = {"prompts": settings.prompts, "count": settings.count, **sampling, "seed": settings.seed}
+    return {"model": model.title, "imitator": name, **own, **painted, **model.machine}
+
+
+def findings(found: Finding) -> dict[str, Any]:
+    """For a report: what came out. An imitation is null where nothing can be said."""
+    unknown = dict.fromkeys(("value", "low", "high"))
+    copies = [side for side in found.distance if side not in (PROMPT_ONLY, ORIGINAL)]
+    return {
+        "gain": found.gain.value,
+        "gain_low": found.gain.low,
+        "gain_high": found.gain.high,
+        "imitation": {side: asdict(one) if (one := found.imitation.get(side)) else unknown for side in copies},
+        "distance": found.distance,
+        "pictures": found.pictures,
+        "verdict": found.verdict,
+        "sentence": found.sentence,
+    }
 
 
 def scored(one: Estimate) -> str:
@@ -194,7 +237,7 @@ def three_sides(
 
 def with_random_noise(painting: Painting, epsilon: int, seed: int) -> Painting:
     """The control: uniform random noise of up to epsilon levels, grey where the painting is."""
-    shape = (*painting.levels.shape[:2], 1 if painting.grey else 3)
+    shape = (*painting.levels.shape[:2], 1 if painting.grey or is_grey(painting.levels) else 3)
     noise = np.random.default_rng([seed, epsilon]).integers(-epsilon, epsilon, shape, np.int16, endpoint=True)
     return replace(painting, levels=np.clip(painting.levels + noise, 0, 255).astype(np.uint8))
 

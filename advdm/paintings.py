@@ -92,6 +92,11 @@ def read_painting(path: StrPath) -> Painting:
         )
 
 
+def mask_levels(mask: Painting) -> Levels:
+    """The lightness (height, width) of a picture that is used as a mask."""
+    return np.array(Image.fromarray(mask.levels).convert("L"))
+
+
 def write_painting(levels: Levels, like: Painting, path: StrPath) -> Path:
     """Save `levels` as a PNG with everything else that `like` carries, whole or not at all; returns the path.
 

@@ -7,9 +7,11 @@
 share (H, W) is the budget: how much of epsilon each pixel may use. A are the axes of colour along which it is spent:
 the eye forgives colour more than lightness. No row of A sums to more than 1 in size, so |d| <= limit.
 
-Every pixel moves at every step, also where the view did not look: so corners, which few squares show, move as far as
-the middle. `even` has share 1 and A = I. `as_published` is the paper's algorithm and nothing else: the whole picture,
-even, no momentum.
+Every pixel that has a share moves at every step, also where the view did not look: so corners, which few squares show,
+move as far as the middle. Less than half a level of epsilon is no share: that pixel stays clean.
+
+`even` has share 1 and A = I. `as_published` is the paper's algorithm and nothing else: the whole picture, even, no
+momentum.
 """
 
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ from advdm.models import Condition, LatentDiffusion
 from advdm.models.precision import finite_gradient
 from advdm.objectives import OBJECTIVES, Draw, draw
 from advdm.paintings import Levels, Painting, write_painting
-from advdm.settings import STRENGTHS, TARGETED, Settings
+from advdm.settings import MOST_EPSILON, STRENGTHS, TARGETED, Settings
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
 from advdm.visibility import COLOUR, epsilon_for, is_grey
@@ -38,7 +40,7 @@ PROMPT = "a painting"
 MOMENTUM = 0.9
 """Of the running mean of gradients (MI-FGSM, Dong et al. 2018): what steps with other timesteps, noise and views agree
 on is the gradient of the expectation."""
-BAND = 2**16
+STRIP = 2**16
 """Pixels that are worked on at a time: few enough for the processor's caches, which makes a step's move six times as
 quick, and a large painting needs no second float copy."""
 
@@ -142,7 +144,8 @@ def epsilon_of(strength: str, painting: Painting, model: LatentDiffusion, settin
 
     A mask has no say in it: what is left clean does not make the rest more visible.
     """
-    share = shares(painting, replace(settings, epsilon=64), None)
+    # Shares at the finest rounding: epsilon_for rounds what each epsilon makes of them.
+    share = shares(painting, replace(settings, epsilon=MOST_EPSILON), None)
     axes = torch.eye(3) if settings.evenly else COLOUR
     return epsilon_for(painting.levels, share, STRENGTHS[strength], model.size, axes)
 
@@ -157,11 +160,12 @@ def move(
     perturbation: Tensor, trail: Tensor, levels: Tensor, share: Tensor, axes: Tensor | None, settings: Settings
 ) -> None:
     """One step in place, within the budget and within black and white."""
-    for rows in bands(*share.shape):
+    inverse = None if axes is None else torch.linalg.inv(axes)
+    for rows in strips(*share.shape):
         pixels, own = levels[..., rows, :] / LEVELS, share[rows]
         along, moved = trail[..., rows, :], perturbation[..., rows, :]
-        if axes is not None:
-            along, moved = turn(axes.T, along), turn(torch.linalg.inv(axes), moved)
+        if axes is not None and inverse is not None:
+            along, moved = turn(axes.T, along), turn(inverse, moved)
         limit = own * (settings.epsilon / LEVELS)
         moved = torch.minimum(torch.maximum(moved + along.sign() * (own * (settings.stride / LEVELS)), -limit), limit)
         moved = moved if axes is None else turn(axes, moved)
@@ -217,13 +221,13 @@ def apply_perturbation(levels: Levels, perturbation: Tensor) -> Levels:
     """
     moved = np.empty_like(levels)
     planes = perturbation.expand(-1, 3, -1, -1)[0]
-    for rows in bands(*levels.shape[:2]):
-        band = planes[:, rows].permute(1, 2, 0).mul(LEVELS).cpu().numpy()
-        moved[rows] = np.clip(levels[rows] + np.rint(band), 0, LEVELS)
+    for rows in strips(*levels.shape[:2]):
+        strip = planes[:, rows].permute(1, 2, 0).mul(LEVELS).cpu().numpy()
+        moved[rows] = np.clip(levels[rows] + np.rint(strip), 0, LEVELS)
     return moved
 
 
-def bands(height: int, width: int) -> Iterator[slice]:
+def strips(height: int, width: int) -> Iterator[slice]:
     """The rows of a picture, some at a time."""
-    step = max(1, BAND // width)
+    step = max(1, STRIP // width)
     return (slice(row, row + step) for row in range(0, height, step))

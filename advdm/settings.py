@@ -9,18 +9,18 @@ from numbers import Integral
 from advdm.errors import SettingsError
 
 MEANINGS = {
-    "advdm": "Makes the model wrong about your painting as often as possible; the method of the paper.",
-    "textural": "Makes the model see another picture, a black and white pattern, in place of yours.",
-    "mist": "Both at once: wrong about your painting, and seeing a pattern in it.",
-    "ace": "Makes the model answer the same wrong pattern, whatever it is asked about your painting.",
-    "sds": "Like advdm by a short cut that takes less time and memory.",
-    "sds_down": "Makes your painting easier for the model; against edits of it, not against learning its style.",
+    "advdm": "Makes the model's error on your painting as large as possible; the paper's objective.",
+    "textural": "Makes the model see another picture in place of yours: the target, or a black and white pattern.",
+    "mist": "advdm and textural together.",
+    "ace": "Pushes all the model's answers about your painting towards one fixed target.",
+    "sds": "Like advdm, but leaves part of the computation out: less time and memory.",
+    "sds_down": "Makes your painting easier for the model. Published against edits; not measured here.",
 }
 """The objectives, and what each does for the painter."""
 TARGETED = ("textural", "mist", "ace")
 """Those that drive to a target."""
 STRENGTHS = {"subtle": 9.1, "balanced": 8.5, "strong": 7.5}
-"""How visible a change may be, in JOD (`visibility`): 10 is no difference, 9 is seen by three people in four."""
+"""How visible a change may be, in JOD, see `visibility`."""
 PROMPTS = (
     "a painting in the style of {}",
     "a painting of a house in the style of {}",
@@ -31,7 +31,10 @@ PROMPTS = (
 )
 """The style by itself, and in subjects that the painting need not show; {} is the place of the style."""
 LEAST_PICTURES = 4
-"""Fewer a side give no interval."""
+"""Fewer of each imitator give no interval."""
+MOST_OF_EACH = 100
+"""Pictures of one prompt."""
+MOST_EPSILON = 64
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole("epsilon", self.epsilon, 1, 64)
+        whole("epsilon", self.epsilon, 1, MOST_EPSILON)
         whole("steps", self.steps, 1, 10_000)
         whole("samples", self.samples, 1, 256)
         whole("seed", self.seed, 0, 2**63 - 1)
@@ -60,7 +63,7 @@ class Settings:
         if self.objective not in MEANINGS:
             raise SettingsError(f"There is no objective '{self.objective}'; choose from: {', '.join(MEANINGS)}.")
         if self.as_published and self.objective != "advdm":
-            raise SettingsError("As published there is one objective, advdm.")
+            raise SettingsError("'As published' works only with the objective advdm.")
 
     @property
     def stride(self) -> float:
@@ -127,6 +130,11 @@ IMITATORS: dict[str, type[ImitatorSettings]] = {
 }
 
 
+def outer_name(field: str) -> str:
+    """What options and reports call a field of these: their `strength` says how visible a change may be."""
+    return "repaint_strength" if field == "strength" else field
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How an imitator paints: denoising steps, and the scale of classifier-free guidance."""
@@ -150,10 +158,12 @@ class MimicrySettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole("pictures a prompt", self.count, 1, 100)
+        whole("pictures a prompt", self.count, 1, MOST_OF_EACH)
         whole("seed", self.seed, 0, 2**32)
         if self.pictures < LEAST_PICTURES:
-            raise SettingsError(f"At least {LEAST_PICTURES} pictures a side are needed: more prompts, or more of each.")
+            raise SettingsError(
+                f"At least {LEAST_PICTURES} pictures of each imitator are needed: more prompts, or more of each."
+            )
         if isinstance(self.imitator, RepaintSettings) and self.imitator.strength * self.sampling.steps < 1:
             raise SettingsError(
                 "So little strength leaves no step to paint; choose more of it, or more sampling steps."

@@ -46,11 +46,6 @@ def squared_distances(made: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
     return own - 2 * cross + (other.sum() - other.trace()) / (count * (count - 1))
 
 
-def squared_distance(made: Tensor, wanted: Tensor) -> float:
-    """d2 between styles made (n, D) and wanted (m, D), n and m above 1."""
-    return float(squared_distances(made, wanted, torch.full((1, len(made)), 1 / len(made), dtype=torch.float64)))
-
-
 def estimate(draws: Tensor) -> Estimate:
     """The first of the draws, with the interval of the others."""
     low, high = np.quantile(draws[1:].numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

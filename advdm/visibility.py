@@ -1,4 +1,6 @@
-"""How visible a change is at 100 % zoom, on ColorVideoVDP's scale: 10 JOD for no difference, 1 less is seen by 3 in 4.
+"""How visible a change is at 100 % zoom, on ColorVideoVDP's scale of JOD (just-objectionable differences).
+
+10 is no difference; at 9 three people in four tell which of two pictures was changed.
 
 A small model of vision after ColorVideoVDP (Mantiuk et al. 2024, section 3), for still pictures. The screen's light is
 split into lightness, red-green and blue-yellow (c), and each into octave bands k of a Laplacian pyramid. With R and T
@@ -19,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Levels = npt.NDArray[np.uint8]
+from advdm.paintings import Levels
+from advdm.settings import MOST_EPSILON
 
 WHITE, REFLECTED = 200.0, 0.6
 """Light of the screen's white and of its black, in cd/m^2: a 4K screen in an office, ColorVideoVDP's `standard_4k`."""
@@ -51,22 +54,21 @@ TILE, ACROSS = 256, 3
 COLOUR = torch.tensor([[0.4, 0.6, 0.0], [0.4, -0.18, -0.06], [0.4, 0.0, 0.6]])
 """Columns: a step in lightness, red-green and blue-yellow, as red, green, blue. Blobs of colour are harder to see than
 blobs of light, and teach an imitator as little. With less lightness JOD rises on, but the eye and S-CIELAB disagree:
-at 0.2 there are magenta and green clouds in every sky, at 0.4 half of them. The sizes in a row sum to one at most, so
+at 0.2 there are magenta and green clouds everywhere, at 0.4 half of them. The sizes in a row sum to one at most, so
 that steps within epsilon stay within it."""
 
 GRAIN = 20 / 128
 """Waves of the attack's pattern across a painting's short side, for each pixel of the model's: measured on atelier."""
-STEEPNESS = 1.5
+HARDNESS = 1.5
 """Of the pattern's edges: with it the presets come out as visible as asked, by ColorVideoVDP, after 25 steps on twelve
 training paintings (benchmarks/visibility.py)."""
 
 WORDS = ((9.5, "invisible to most"), (9.2, "hard to see"), (8.7, "visible up close"), (7.5, "easy to see"))
-PLAIN = "plain to see"
+PLAIN = "obvious"
 """The least JOD of each word. At 9.5 six in ten pick the changed one of two, at 9 three in four, at 8 nine in ten."""
-MOST, START = 64, 20
-"""Epsilons: the largest, and the one that is tried first."""
+START = 20
+"""The epsilon that is tried first."""
 GROWTH = 1.4
-"""What is seen, 10 - JOD, grows about as epsilon to this power."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +90,7 @@ def word(jod: float) -> str:
     return next((said for least, said in WORDS if jod >= least), PLAIN)
 
 
-def epsilon_for(
-    levels: Levels, budget: npt.NDArray[np.float32], jod: float, size: int = 128, colour: Tensor = COLOUR
-) -> int:
+def epsilon_for(levels: Levels, budget: npt.NDArray[np.float32], jod: float, size: int, colour: Tensor) -> int:
     """The largest epsilon, 1 to 64 levels, at which an attack should leave a painting at `jod` or above; else 1.
 
     levels (H, W, 3) uint8; budget (H, W), the share of epsilon that each pixel may use; size: the model's side in
@@ -103,8 +103,9 @@ def epsilon_for(
     step = limits * _pattern(limits.shape, GRAIN * size / min(levels.shape[:2])) * axes.view(3, 1, 1)
     original = list(bands(pixels))
 
-    # By the law of GROWTH three tries do where halving the range takes six.
-    low, high, epsilon = 0, MOST + 1, START
+    # What is seen grows about as epsilon ** GROWTH, so each try points at the next: mostly there are three, where
+    # halving the range takes six. low passes, high does not.
+    low, high, epsilon = 0, MOST_EPSILON + 1, START
     while high - low > 1:
         epsilon = min(max(epsilon, low + 1), high - 1)
         changed = (pixels * 255 + (epsilon * step).round()).clamp(0, 255) / 255
@@ -127,7 +128,7 @@ def _pattern(shape: torch.Size, frequency: float) -> Tensor:
     # Most passes where squares is 1.
     passed = torch.exp(-0.603 * squares) - torch.exp(-0.603 * 2.56 * squares)
     blobs = torch.fft.irfft2(torch.fft.rfft2(noise) * passed, s=shape[-2:])
-    pattern: Tensor = (STEEPNESS * blobs / blobs.std()).clamp(-1, 1)
+    pattern: Tensor = (HARDNESS * blobs / blobs.std()).clamp(-1, 1)
     return pattern
 
 

@@ -21,10 +21,10 @@ from pandas import DataFrame
 from advdm.experiments.evaluate import protected_copy
 from advdm.experiments.measure import Row, Side, measure
 from advdm.experiments.tables import markdown, remarks, summarise
-from advdm.folders import find_paintings
 from advdm.mimicry import ORIGINAL, RANDOM, with_random_noise
 from advdm.models import LatentDiffusion, load_model
 from advdm.paintings import Painting, read_painting
+from advdm.portfolios import find_paintings
 from advdm.protection import epsilon_of
 from advdm.settings import STRENGTHS, LoraSettings, MimicrySettings, Settings
 

@@ -74,7 +74,7 @@ def mimic(client: Client, visitor: Visitor) -> str:
     pair = [[handle_file(visitor.painting)]] * 2
     prompts = {"prompts": "a painting in the style of *", "count": 4, "control": False}
     pictures, report = client.predict(*pair, steps=visitor.steps, seed=visitor.seed, **prompts, api_name="/mimic")
-    if (report["learning"]["steps"], report["seed"]) != (visitor.steps, visitor.seed):
+    if (report["steps"], report["seed"]) != (visitor.steps, visitor.seed):
         return "somebody else's settings"
     painted = [np.asarray(Image.open(one["image"])) for one in pictures]
     alike = all(np.array_equal(*painted[row + 1 : row + 3]) for row in range(0, len(painted), 3))

@@ -22,7 +22,7 @@ from skimage.color import deltaE_ciede2000, rgb2xyz, xyz2lab
 
 from advdm import load_model, protect, read_painting
 from advdm.budget import budget
-from advdm.folders import find_paintings
+from advdm.portfolios import find_paintings
 from advdm.protection import epsilon_of
 from advdm.settings import STRENGTHS, Settings
 from advdm.visibility import COLOUR, visibility

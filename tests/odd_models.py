@@ -237,7 +237,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "another library's name": (lambda f: (f / UNET).rename(f / "unet" / "model.safetensors"), "unet lacks files"),
     "endless brackets": (write("unet/config.json", b"[" * 100_000), "unet/config.json is damaged"),
     "empty merges": (lambda f: (old_vocabulary(f), write("tokenizer/merges.txt", b"")(f)), "is empty"),
-    "Flux": (edit(INDEX, _class_name="FluxPipeline"), "kind FluxPipeline; what can be attacked is Stable Diff"),
+    "Flux": (edit(INDEX, _class_name="FluxPipeline"), "kind FluxPipeline; supported are Stable Diff"),
     "Stable Diffusion 3": (edit(INDEX, _class_name="StableDiffusion3Pipeline"), "StableDiffusion3Pipeline; what"),
     "somebody's code": (edit(INDEX, _class_name=["mine", "MyPipeline"]), "MyPipeline"),
     "somebody's part": (edit(INDEX, unet=["mine", "MyUNet"]), "MyUNet"),

@@ -157,13 +157,13 @@ class TestProtect:
 
     def test_expectation_is_said_where_it_was_measured(self, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
         *_, last = shows(painting=file, epsilon=0)
-        assert "on average" not in last.summary
+        assert "A LoRA then" not in last.summary
         monkeypatch.setitem(EXPECTED, (last.report["model"], "balanced", 3, 1), Expected(38, -5, 95, 8))
         *_, last = shows(painting=file, epsilon=0)
-        assert "Of 8 paintings protected like this, an imitator scored 38 on average (-5 to 95)" in last.summary
+        assert "A LoRA then scored 38 over all, -5 on the best protected and 95 on the least" in last.summary
         for other in ({"even": True}, {"epsilon": 9}, {"brush": np.ones((7, 9), bool)}):
             *_, last = shows(**{"painting": file, "epsilon": 0, **other})
-            assert "on average" not in last.summary, other
+            assert "A LoRA then" not in last.summary, other
 
     def test_stop(self, run: Any, file: str) -> None:
         page = shows(run, painting=file, steps=500)
@@ -210,7 +210,7 @@ class TestProtect:
             ({"seed": -1}, "Seed must lie between"),
             ({"seed": 0.5}, "Seed must be a whole number"),
             ({"objective": "evil"}, "There is no objective"),
-            ({"objective": "sds", "as_published": True}, "As published there is one objective"),
+            ({"objective": "sds", "as_published": True}, "only with the objective advdm"),
             ({"target": str(CHURCH)}, "has no target"),
             ({"painting": None}, "Choose a painting first"),
         ],
@@ -267,7 +267,7 @@ class TestMimicry:
         assert captions[:5] == ["Unseen: a painting", "Original: a painting", "Protected: a painting", *captions[3:5]]
         assert captions[3:5] == ["Noise: a painting", "Unseen: a boat"] and len(captions) == 16
         assert last.pictures["columns"] == 4
-        assert last.report["verdict"] in last.finding and "4 pictures a side" in last.finding
+        assert last.report["verdict"].lower() in last.finding.lower() and "4 pictures of each imitator" in last.finding
         assert last.report["gain_low"] <= last.report["gain"] <= last.report["gain_high"]
         assert set(last.curve["value"]["learns from"]) == {"original", "protected", "random noise"}
         names = [Path(path).name for path in last.downloads]
@@ -275,13 +275,13 @@ class TestMimicry:
 
     def test_paint_more_learns_nothing_anew(self, pages: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
         known = pages[-1].known
-        assert mimicry.more_label(known).startswith("Paint 4 more pictures a side")
+        assert mimicry.more_label(known).startswith("Paint 4 more pictures with each imitator")
         monkeypatch.setattr("ui.experiment.learn", None)
         *_, last = mimicry.show_more(Run.new(), known)
         before = [path for path, _ in pages[-1].pictures["value"]]
         after = [path for path, _ in last.pictures["value"]]
         assert after[:16] == before and len(after) == 32
-        assert last.known.count == 8 and last.report["painting"]["pictures"] == 8
+        assert last.known.count == 8 and last.report["pictures"] == 8
 
     def test_nothing_learned_recommends_the_lora(self, pages: list[Any]) -> None:
         nothing = Finding(Estimate(0.1, -0.2, 0.3), {}, {}, 18, "Nothing can be said", "Nothing can be said: so.", None)
@@ -292,7 +292,7 @@ class TestMimicry:
 
     def test_image_to_image_learns_nothing(self) -> None:
         *_, last = experiment(imitator="repaint", strength=0.3, protected=[str(HARVEST)])
-        assert last.downloads is None and not last.curve["visible"] and last.report["learning"]["strength"] == 0.3
+        assert last.downloads is None and not last.curve["visible"] and last.report["repaint_strength"] == 0.3
         assert len(last.pictures["value"]) == 16
 
     def test_stop_while_learning_can_be_painted_with(self, run: Any) -> None:
@@ -300,7 +300,7 @@ class TestMimicry:
         next(page), next(page)
         run.stop()
         *_, last = page
-        assert last.status["text"].startswith("Stopped after") and last.finding.startswith("### No verdict")
+        assert last.status["text"].startswith("Stopped after") and last.finding.startswith("### No verdict yet")
         assert last.pictures["value"] == [] and len(last.downloads) == 3
         *_, more = mimicry.show_more(Run.new(), last.known)
         assert len(more.pictures["value"]) == 16 and more.report["verdict"], "enough for a verdict"
@@ -316,7 +316,7 @@ class TestMimicry:
             f"{side}_lora.safetensors" for side in ("original", "protected")
         ]
         assert last.report["imitator"] == "lora"
-        assert last.report["verdict"] and 4 <= last.report["painting"]["pictures"] < 100
+        assert last.report["verdict"] and 4 <= last.report["pictures"] < 100
 
     @pytest.mark.parametrize(
         "wish, complaint",
@@ -330,7 +330,7 @@ class TestMimicry:
             ({"prompts": "a boat"}, r"needs a \*"),
             ({"prompts": "a " * 60 + "*", "count": 4}, "too long"),
             ({"prompts": "*" * 300}, "at most 200 characters"),
-            ({"count": 1}, "At least 4 pictures a side"),
+            ({"count": 1}, "At least 4 pictures of each imitator"),
         ],
     )
     def test_refusals(self, wish: dict[str, Any], complaint: str) -> None:
@@ -362,7 +362,7 @@ class TestTimes:
         monkeypatch.setattr(pace, "PACES", {"pass": 0.1, "attack mist": 1.0})
         assert protect.describe(25, 1, "advdm")["info"] == "Each painting takes 25 steps, about 10 s."
         assert protect.describe(100, 4, "mist")["info"] == "Each painting takes 100 steps, about 10 min."
-        assert mimicry.describe(*wishes) == "3 steps, 16 pictures, about 48 s."
+        assert mimicry.describe(*wishes) == "3 steps, 16 pictures, about 27 s."
         assert mimicry.describe("repaint", *wishes[1:]).startswith("16 pictures, about ")
 
     @pytest.mark.parametrize("effort, numbers", [("Quick", (25, 1)), ("Thorough", (100, 4)), (None, (25, 4))])

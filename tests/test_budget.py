@@ -40,7 +40,7 @@ def test_it_changes_slowly_and_repeats():
     shares = budget(levels)
     assert max(np.abs(np.diff(shares, axis=axis)).max() for axis in (0, 1)) < 0.1
     assert np.array_equal(shares, budget(levels.copy()))
-    assert shares[20:120, 200:400].mean() < 0.8 * shares[330:, 450:].mean(), "the sky forgives less than the grass"
+    assert shares[20:120, 200:400].mean() < 0.4 * shares[330:, 450:].mean(), "the sky forgives far less than the grass"
 
 
 def test_a_scan_has_the_budget_of_its_small_copy():

@@ -72,7 +72,7 @@ def test_where_nothing_can_be_written_one_sentence_says_so(tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
-def test_folders_are_made_or_refused_in_words(tmp_path: Path) -> None:
+def test_portfolios_are_made_or_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     check_folder(tmp_path / "new" / "deep")
     make_folder(tmp_path / "new" / "deep")

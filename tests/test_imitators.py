@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from advdm.errors import ModelError
-from advdm.imitators import InversionSettings, LoraSettings, RepaintSettings, Sampling, learn, without_style
+from advdm.imitators import learn, without_style
 from advdm.imitators.training import CROPS, Batch, encode_sides, gradients
 from advdm.models import StableDiffusion
 from advdm.paintings import Painting
+from advdm.settings import InversionSettings, LoraSettings, RepaintSettings, Sampling
 from tests.tiny import tiny_pipeline
 
 WORD, LORA = InversionSettings(steps=3, batch=2), LoraSettings(steps=3, rank=4, batch=2)
@@ -176,7 +177,7 @@ def test_gradients_in_parts_are_those_of_the_mean_noise_error(tiny, monkeypatch,
     vectors = [part.clone().requires_grad_() for part in tiny.word("painting", 2)]
 
     def told():
-        return tiny.embed_words(batch.prompts, [tuple(vectors)])
+        return tiny.embed_word(batch.prompts, tuple(vectors))
 
     error = tiny.noise_error(batch.latents, batch.timesteps, batch.noise, told()).mean()
     expected = torch.autograd.grad(error, vectors)

@@ -3,9 +3,10 @@
 import torch
 from safetensors.torch import load_file
 
-from advdm.imitators import InversionSettings, Sampling, learn
+from advdm.imitators import learn
 from advdm.imitators.inversion import TOKEN, Word
 from advdm.models.schedule import sampler
+from advdm.settings import InversionSettings, Sampling
 from tests.tiny import tiny_pipeline, tiny_sdxl
 
 SETTINGS = InversionSettings(steps=3, vectors=2, batch=2)
@@ -38,7 +39,7 @@ def test_a_stock_pipeline_paints_the_same_from_its_file(tiny, painting, tmp_path
     pipeline.load_textual_inversion(str(path))
     prompt = f"a boat in the style of {TOKEN}"
     theirs, _ = pipeline.encode_prompt(prompt, "cpu", 1, False)
-    assert torch.equal(tiny.embed_words(["a boat in the style of {}"], [word.vectors]).tokens, theirs), "bit for bit"
+    assert torch.equal(tiny.embed_word(["a boat in the style of {}"], word.vectors).tokens, theirs), "bit for bit"
     options = {"num_inference_steps": 3, "guidance_scale": HOW.guidance, "output_type": "pt"}
     picture = pipeline(prompt, generator=torch.Generator().manual_seed(7), **options).images
     torch.testing.assert_close(word.paint(tiny, ["a boat in the style of {}"], [7], HOW), picture, rtol=0, atol=1e-4)
@@ -56,5 +57,5 @@ def test_sdxl_s_word_has_vectors_for_both_encoders(tiny_xl, painting, tmp_path):
         pipeline.load_textual_inversion(vectors, token=TOKEN, tokenizer=tokenizer, text_encoder=encoder)
     prompt = f"a boat in the style of {TOKEN}"
     theirs, _, pooled, _ = pipeline.encode_prompt(prompt, device="cpu", do_classifier_free_guidance=False)
-    ours = tiny_xl.embed_words(["a boat in the style of {}"], [word.vectors])
+    ours = tiny_xl.embed_word(["a boat in the style of {}"], word.vectors)
     torch.testing.assert_close((ours.tokens, ours.pooled), (theirs, pooled), rtol=0, atol=1e-6)

@@ -11,7 +11,7 @@ from skimage.data import cat
 from torch import Tensor
 
 from advdm.judge import Judge, frechet_distance, knn_precision
-from advdm.statistics import squared_distance
+from advdm.statistics import squared_distances
 
 SIZE = 128
 VAN_GOGHS = sorted((Path(__file__).parent.parent / "examples").glob("*.webp"))
@@ -105,7 +105,8 @@ def test_noise_and_dirt_never_improve_the_score(judge: Judge, crops: Tensor, imi
 def test_the_same_painting_is_nearer_than_another(judge: Judge, crops: Tensor) -> None:
     styles = judge.style(crops.flatten(0, 1)).reshape(8, 4, -1)
     first, second = styles[:, :2], styles[:, 2:]
-    table = np.array([[squared_distance(a, b) for b in second] for a in first])
+    alike = torch.full((1, 2), 0.5, dtype=torch.float64)
+    table = np.array([[squared_distances(a, b, alike).item() for b in second] for a in first])
     own, others = np.diag(table), table[~np.eye(8, dtype=bool)].reshape(8, 7)
     assert (own[:, None] < others).mean() > 0.9
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from advdm.imitators import LoraSettings, Sampling, learn
+from advdm.imitators import learn
 from advdm.imitators.lora import RARE, Lora
 from advdm.models.schedule import sampler
+from advdm.settings import LoraSettings, Sampling
 from tests.tiny import tiny_pipeline, tiny_sdxl
 
 SETTINGS = LoraSettings(steps=3, rank=4, batch=2, learning_rate=0.01)

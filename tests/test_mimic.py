@@ -139,7 +139,7 @@ def test_one_renamed_copy_is_not_guessed() -> None:
         (["a.png", "b.png", "--prompts", "a.png"], "a.png is not a text file in UTF-8."),
         (["a.png", "b.png", "--prompts", "plain.txt"], "Each prompt in plain.txt needs {} in the place"),
         (["a.png", "b.png", "--prompts", "blank.txt"], "There is no prompt in blank.txt."),
-        (["a.png", "b.png", "--count", "1"], "At least 4 pictures a side are needed"),
+        (["a.png", "b.png", "--count", "1"], "At least 4 pictures of each imitator are needed"),
         (["a.png", "b.png", "--vectors", "99"], "Vectors must lie between"),
         (["a.png", "b.png", "--rank", "8"], "The imitator 'inversion' has no rank."),
         (["a.png", "b.png", "--imitator", "forger"], "argument --imitator: invalid choice: 'forger'"),

@@ -8,7 +8,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from advdm.errors import SettingsError
-from advdm.imitators import InversionSettings, LearningStep, LoraSettings, RepaintSettings, Sampling, learn
+from advdm.imitators import LearningStep, learn
 from advdm.imitators.crops import crops
 from advdm.mimicry import (
     ORIGINAL,
@@ -29,7 +29,7 @@ from advdm.mimicry import (
 )
 from advdm.models import StableDiffusion
 from advdm.paintings import Painting
-from advdm.settings import MimicrySettings
+from advdm.settings import InversionSettings, LoraSettings, MimicrySettings, RepaintSettings, Sampling
 from advdm.statistics import Estimate
 from tests.tiny import tiny_pipeline
 

@@ -88,7 +88,7 @@ def said(**distances):
 
 def test_what_fails_is_said():
     good = said(random_8=0.21, advdm_8=0.9)
-    assert "80 % (80 to 80) nearer, surely so in 2 of 2 experiments" in good and "**" not in good
+    assert "80 % (80 to 80) nearer, with an interval above zero in 2 of 2 experiments" in good and "**" not in good
     assert "**advdm 8 does no better than random noise: that is a bug.**" in said(random_8=0.21, advdm_8=0.2)
     assert "**random noise 8 reads 75: " in said(random_8=0.4, advdm_8=0.9)
 

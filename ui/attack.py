@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from advdm import Comparison, Settings, compare, protection_steps, read_painting
+from advdm import Comparison, Settings, SettingsError, compare, protection_steps, read_painting
 from advdm.paintings import write_preview
 from advdm.protection import epsilon_of
+from advdm.settings import STRENGTHS
 from ui.runs import Run, model, whole
 from ui.uploads import clean_parts
 
@@ -34,6 +35,8 @@ class Order(NamedTuple):
     @property
     def settings(self) -> Settings:
         """Without a number for epsilon, it is for the strength to choose. Raises SettingsError."""
+        if not self.epsilon and self.strength not in STRENGTHS:
+            raise SettingsError("Choose a strength, or an epsilon.")
         return Settings(
             epsilon=whole(self.epsilon) or Settings.epsilon,
             steps=whole(self.steps),

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Expected(NamedTuple):
-    """Imitation by LoRA over so many paintings, 100 for what the originals gave: the mean, the least and the most."""
+    """Imitation by LoRA over so many paintings, as in `experiments.tables`, and the least and most of one painting."""
 
     imitation: float
     least: float
@@ -26,7 +26,7 @@ def sentence(*made: str | int) -> str:
     if found is None:
         return ""
     return (
-        f"Of {found.paintings} paintings protected like this, an imitator scored {found.imitation:.0f} on average "
-        f"({found.least:.0f} to {found.most:.0f}), where 0 never saw the painting and 100 learned from the original. "
-        "Yours may differ: try it on the Mimicry tab."
+        f"We protected {found.paintings} paintings like this. A LoRA then scored {found.imitation:.0f} over all, "
+        f"{found.least:.0f} on the best protected and {found.most:.0f} on the least. 100 is imitation as good as from "
+        "the original, 0 as without the painting. Yours may differ: try the LoRA on the Mimicry tab."
     )

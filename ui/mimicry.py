@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ import pandas as pd
 from PIL import Image
 
 from advdm import SettingsError
-from advdm.mimicry import ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, percent
+from advdm.mimicry import ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, findings, percent, settings_used
 from advdm.settings import (
     IMITATORS,
     LEAST_PICTURES,
+    MOST_OF_EACH,
     ImitatorSettings,
     InversionSettings,
     MimicrySettings,
@@ -33,7 +34,7 @@ LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", R
 """What an imitator learned from, in a word."""
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
-MOST_PROMPTS, LONGEST_PROMPT, MOST_OF_EACH = 12, 200, 100
+MOST_PROMPTS, LONGEST_PROMPT = 12, 200
 
 
 class Order(NamedTuple):
@@ -100,6 +101,8 @@ def show_more(run: Run, known: Moment | None) -> Iterator[Shown]:
         raise not_possible("What was learned is gone: let the imitators learn again.")
     with run.working(known.learned, *known.downloads, *(path for side in known.pictures.values() for path in side)):
         now = more(known)
+        if now.settings.pictures <= known.count:
+            raise not_possible(f"There are {MOST_OF_EACH} pictures of each prompt already, which are the most.")
         work = painting(now.settings, len(now.sides), known.count)
         yield from follow(run, work, paint_more, now, run.folder, run)
 
@@ -170,8 +173,10 @@ def more(known: Moment) -> Moment:
 
 def more_label(known: Moment) -> str:
     settings = more(known).settings
+    if settings.pictures <= known.count:
+        return "No more pictures"
     cost = time_of(painting(settings, len(known.sides), known.count))
-    return f"Paint {number_of(settings.pictures - known.count, 'more picture')} a side{cost}"
+    return f"Paint {number_of(settings.pictures - known.count, 'more picture')} with each imitator{cost}"
 
 
 def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
@@ -225,14 +230,19 @@ def finding(moment: Moment) -> str:
     """The verdict in words, what it rests on, and why to doubt it."""
     found = moment.finding
     if found is None:
-        return f"### No verdict\nIt needs {LEAST_PICTURES} pictures a side: paint more.\n\n{strong(moment.doubt)}"
+        needed = f"It needs {LEAST_PICTURES} pictures of each imitator: paint more."
+        return f"### No verdict yet\n{needed}\n\n{strong(moment.doubt)}"
     word, _, rest = found.sentence.partition(": ")
     learned = found.gain.low > 0  # if not, the sentence says how much
     gain = f"The original brought the imitator {percent(found.gain)} nearer to the painting. " if learned else ""
-    brackets = f"In brackets: where the true value lies nine times in ten, by {found.pictures} pictures a side."
+    brackets = (
+        f"In brackets: the 90 % interval, by {found.pictures} pictures of each imitator. Another training may give "
+        "another score."
+    )
     word_only = isinstance(moment.settings.imitator, InversionSettings) and not learned
     advice = "**Try the LoRA**: it learns more from one painting than a word does." if word_only else ""
-    parts = f"### {word}\n{rest[:1].upper()}{rest[1:]}", gain + brackets, strong(moment.doubt), advice
+    title = f"Against this imitator: {word.lower()}" if learned else word
+    parts = f"### {title}\n{rest[:1].upper()}{rest[1:]}", gain + brackets, strong(moment.doubt), advice
     return "\n\n".join(filter(None, parts))
 
 
@@ -262,15 +272,8 @@ def curve_of(moment: Moment) -> pd.DataFrame:
 
 
 def report_of(moment: Moment, seconds: float) -> dict[str, Any]:
-    """The settings as used and what came of them, by the names of the command line's report."""
-    settings, found = moment.settings, moment.finding
-    imitator = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
-    learned = {**asdict(settings.imitator), "steps": len(moment.losses)}
-    painted = {"prompts": settings.prompts, "pictures": moment.count, **asdict(settings.sampling)}
-    report = {"model": model().title, **model().machine, "imitator": imitator, "learning": learned, "painting": painted}
-    report |= {"seed": settings.seed, "seconds": round(seconds, 2)}
-    if found:
-        report |= {"gain": found.gain.value, "gain_low": found.gain.low, "gain_high": found.gain.high}
-        report |= {"imitation": {side: asdict(one) for side, one in found.imitation.items()}}
-        report |= {"distance": found.distance, "verdict": found.verdict, "sentence": found.sentence}
-    return report
+    """The settings as used and what came of them, as the command line's report."""
+    report = settings_used(moment.settings, model()) | {"seconds": round(seconds, 2), "pictures": moment.count}
+    if "steps" in report:
+        report["steps"] = len(moment.losses)  # fewer where it was stopped
+    return report | (findings(moment.finding) if moment.finding else {})

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from advdm.settings import PROMPTS, MimicrySettings
+from advdm.settings import PROMPTS, MimicrySettings, RepaintSettings
 from ui.mimicry import SMOOTHING, Order, Shown, complaint, describe, mimic, new_pair, show, show_more, use_pair
 from ui.runs import LANE, QUIET, model, status_line, wire
 from ui.theme import gallery
@@ -12,7 +12,7 @@ from ui.uploads import PaintingsInput, shown_as
 
 IMITATORS = (
     ("Learns a word for your style (textual inversion, the paper's test)", "inversion"),
-    ("Trains a small add-on, a LoRA (what artists fear; learns more)", "lora"),
+    ("Trains a small add-on, a LoRA (what hobbyists do; the surer test)", "lora"),
     ("Paints over your picture (image to image, no learning)", "repaint"),
 )
 WELCOME = """### How it works
@@ -20,12 +20,13 @@ WELCOME = """### How it works
 2. **Equal imitators** learn from the original, from the protected copy and, as a control, from random noise.
 3. **Look.** All paint the same subjects, and an independent judge measures how near each came to the painting.
 """
-CONTROL = "Shows what random noise of the same size would do. A third of the time goes into it."
+CONTROL = "Noise with the same largest change, for comparison. It takes a third of the time."
 HOW = """What each learned from: nothing (unseen), the original, the protected copy, or random noise. Click a picture to
-enlarge it; the arrow keys go from side to side."""
+enlarge it; the arrow keys go from one imitator to the next."""
 ABOUT = """### What this test is, and what it is not
-It is one imitator on **{}**. Others, and other models, may do better. The score comes with an interval. A wide one
-leaves much to chance; more pictures narrow it. Do not train on living artists' work without their leave.
+It is one imitator on **{}**. Other imitators and other models may imitate better. *Protected* means that the whole
+interval lies below 50; *partly protected*, below 100 and below random noise; *not protected*, above 80; *undecided*,
+none of these. More pictures narrow the interval. Do not train on living artists' work without their permission.
 """
 
 
@@ -38,7 +39,7 @@ def build_mimicry_tab(pair: gr.State) -> None:
             with gr.Row():
                 original, protected = paintings_input("Original"), paintings_input("Protected")
             imitator = gr.Radio(IMITATORS, value="inversion", label="Imitator")  # type: ignore[arg-type]
-            strength = gr.Slider(0.1, 1, 0.5, label="How much is painted anew", visible=False)
+            strength = gr.Slider(0.1, 1, RepaintSettings.strength, label="How much is painted anew", visible=False)
             control = gr.Checkbox(True, label="Random noise as a control", info=CONTROL)
             price = gr.Markdown()
             with gr.Row():
@@ -63,16 +64,16 @@ def build_mimicry_tab(pair: gr.State) -> None:
                 more = gr.Button("Paint more", elem_id="more")
                 pictures = gallery("One prompt and seed a row", 4, "labelled", height=640)
                 gr.Markdown(HOW)
-                with gr.Tab("Losses"):
+                with gr.Tab("Training loss"):
                     curve = gr.LinePlot(
                         x="step",
                         y="noise error",
                         color="learns from",
                         color_map={"original": "#0d9488", "protected": "#ea580c", "random noise": "#78716c"},
-                        label=f"Noise error of each imitator, mean of up to {SMOOTHING} steps",
+                        label=f"Training loss of each imitator, mean of up to {SMOOTHING} steps",
                         buttons=[],
                     )
-                    gr.Markdown("How wrong each is about the noise while it learns. Painting over learns nothing.")
+                    gr.Markdown("How large each imitator's error is while it learns. Painting over learns nothing.")
                 with gr.Tab("Files"):
                     gr.Markdown(
                         "As diffusers reads it: `load_textual_inversion` for a word, `load_lora_weights` for a LoRA."

@@ -83,13 +83,14 @@ class Clock:
     """Times a run of one kind of work or several, done one after the other."""
 
     def __init__(self, work: Work) -> None:
-        self.work, self.begun = work, dict[str, tuple[float, float]]()
+        self.work, self.begun = work, dict[str, tuple[float, float, float]]()
 
     def tick(self, kind: str, done: float) -> tuple[str, float]:
         """`done` is the share of this kind: how long it still takes, in words, and the share of the whole run."""
         now, passes = time.monotonic(), self.work[kind]
-        since, before = self.begun.setdefault(kind, (now, done))  # what it took to begin does not count
-        if done > before:
+        since, before, last = self.begun.get(kind, (now, done, done))  # what it took to begin does not count
+        self.begun[kind] = since, before, done
+        if done > last:  # nor does what comes after the last pass
             PACES[kind] = (now - since) / (done - before) / passes
         kinds = list(self.work)
         later = sum(self.work[other] for other in kinds[kinds.index(kind) + 1 :])

@@ -15,8 +15,8 @@ import numpy as np
 
 from advdm import Painting, Settings, read_painting
 from advdm.files import shown
-from advdm.folders import Found, Skipped, why_skipped
 from advdm.paintings import Levels, write_preview
+from advdm.portfolios import Found, Skipped, why_skipped
 from advdm.visibility import word
 from ui import expected
 from ui.attack import Moment, Order, Result, attack

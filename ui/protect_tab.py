@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from advdm import Settings
-from advdm.settings import MEANINGS, STRENGTHS, TARGETED
+from advdm.settings import MEANINGS, MOST_EPSILON, STRENGTHS, TARGETED
 from ui.attack import Order
 from ui.protect import AMPLIFIED, CHOOSE, EFFORTS, Shown, describe, new_files, new_painting, protect, show
 from ui.runs import LANE, QUIET, model, part_of_the_page, status_line, wire
@@ -17,15 +17,16 @@ BALANCED = "balanced"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WELCOME = """### How it works
 1. **Choose a painting**, or an example by Vincent van Gogh.
-2. **Protect** changes its pixels a little, in the way that misleads the model most.
-3. **Compare and download.** Publish the protected copy everywhere, and the clean one nowhere.
+2. **Protect** changes its pixels so that they mislead the model. You choose how visible that may be.
+3. **Compare and download.** Publish only the protected copy, never the original.
 """
-ATELIER = """**Computed on atelier**, the small model that comes with this app. It shows how the defence works. To
-protect against Stable Diffusion, compute it on Stable Diffusion: start the app with `ADVDM_MODEL=sd15`."""
-OTHERS = "**Computed on {}**: made against imitators that use this model or a close relative."
+ATELIER = """**Computed on atelier**, the small model that comes with this app. It shows how the defence works. Do not
+rely on it against Stable Diffusion. For that, whoever runs the app starts it with `ADVDM_MODEL=sd15 python app.py`."""
+OTHERS = """**Computed on {}**, against imitators who train this same model. How well that protects was not measured;
+try it on the Mimicry tab."""
 LIMITS = """### What to expect
-- JPEG, resizing, screenshots, cleaning and newer models weaken it. Resize first, protect last.
-- Smooth areas, like a plain sky, show the change most. Look closely before you publish.
+- JPEG, resizing, screenshots, attempts to remove it and newer models weaken it. Resize first, protect last.
+- Plain areas, like a sky, change least. Faces and pale walls may show it: look closely before you publish.
 - It stops nobody from copying the picture itself. Picture editors are out of its reach.
 - The copy is a PNG, larger than a JPEG: lossy formats would damage the protection.
 - Your painting stays in temporary files, which are deleted within the hour, and is used for nothing else.
@@ -51,7 +52,8 @@ def build_protect_tab() -> gr.State:
                 files = FilesInput(label="Paintings", file_count="multiple", height=200)
                 folder = gr.UploadButton("Add a folder", file_count="directory", size="sm")
             words = [(name.capitalize(), name) for name in STRENGTHS]
-            strength = gr.Radio(words, value=BALANCED, label="Strength", info="How visible the change may become.")
+            seen = "How visible the change may become. Subtle shows less and protects less."
+            strength = gr.Radio(words, value=BALANCED, label="Strength", info=seen)
             effort = gr.Radio(list(EFFORTS), value="Quick", label="Effort")
             with gr.Row():
                 start = gr.Button("Protect", variant="primary", min_width=100, elem_id="protect")
@@ -83,7 +85,8 @@ def build_protect_tab() -> gr.State:
         return examples[event.index]
 
     strip.select(pick, None, painting, **QUIET)
-    painting.upload(shown_as, painting, painting, **QUIET)
+    for upload in (painting, mask, order.target):
+        upload.upload(shown_as, upload, upload, **QUIET)
     painting.change(new_painting, painting, [status, brush, protected, summary, welcome, single], **QUIET)
     one.select(lambda: False, None, many, **QUIET)
     several_tab.select(lambda: True, None, many, **QUIET)
@@ -106,15 +109,15 @@ def advanced(default: Settings) -> tuple[Any, ...]:
     """From epsilon to seed, in the order of `Order`."""
     steps, samples = EFFORTS["Quick"]
     return (
-        gr.Slider(0, 64, 0, step=1, label="Epsilon", info="Largest change, of 255 levels; 0 = by the strength."),
+        gr.Slider(0, MOST_EPSILON, 0, step=1, label="Epsilon", info="Largest change, of 255 levels; 0 = by Strength."),
         gr.Slider(1, 500, steps, step=1, label="Steps"),
-        gr.Slider(1, 16, samples, step=1, label="Samples", info="Draws of noise that each step averages."),
+        gr.Slider(1, 16, samples, step=1, label="Samples", info="Random noises that each step averages."),
         gr.Number(0, label="Step size", info="Of 255 levels; 0 = an eighth of epsilon.", minimum=0),
         gr.Dropdown(list(MEANINGS), value=default.objective, label="Objective", info=MEANINGS[default.objective]),
         painting_input("Target picture, or none", height=160, visible=False),
-        gr.Checkbox(default.even, label="Spend evenly, as the paper does", info="Smooth areas show the change more."),
+        gr.Checkbox(default.even, label="Same change everywhere, as in the paper", info="Plain areas show it more."),
         gr.Checkbox(default.as_published, label="As published", info="The paper's algorithm and nothing else."),
-        gr.Number(default.seed, label="Seed", minimum=0),
+        gr.Number(default.seed, label="Seed", info="The same seed gives the same copy.", minimum=0),
     )
 
 

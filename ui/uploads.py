@@ -14,7 +14,7 @@ from pydantic import model_validator
 
 from advdm import AdvDMError, read_painting
 from advdm.formats import check_painting
-from advdm.paintings import Levels, write_preview
+from advdm.paintings import Levels, mask_levels, write_preview
 from ui.runs import not_possible
 
 EXAMPLE = {"path": "painting.png", "meta": {"_type": "gradio.FileData"}}
@@ -162,7 +162,7 @@ def clean_parts(size: tuple[int, int], file: str | None, brush: Any) -> Levels |
     """
     masks = []
     if file:
-        masks.append(np.rint(read_painting(file).levels.mean(-1)).astype(np.uint8))
+        masks.append(mask_levels(read_painting(file)))
     if brush is not None:
         touched = Image.fromarray(np.where(brush, 0, 255).astype(np.uint8))
         masks.append(np.asarray(touched.resize(size, Image.Resampling.NEAREST)))

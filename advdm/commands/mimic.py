@@ -8,17 +8,16 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from advdm.commands import terminal
-from advdm.commands.options import Commands, add_command, add_machine, add_mimicry, mimicry_settings, outer_name
+from advdm.commands.options import Commands, add_command, add_machine, add_mimicry, mimicry_settings
 from advdm.commands.outputs import Report, check_apart, check_report, plan_outputs, write_report
 from advdm.errors import AdvDMError
 from advdm.files import make_folder, reason, shown
-from advdm.settings import IMITATORS, MimicrySettings
+from advdm.settings import MimicrySettings
 
 if TYPE_CHECKING:
     from advdm.experiments.measure import Outcome
@@ -44,14 +43,14 @@ def add(commands: Commands) -> None:
     )
     add_machine(command)
     add_mimicry(command)
-    add("--seed", type=int, default=MimicrySettings.seed, metavar="N", help="of the learning and of the pictures")
+    add("--seed", type=int, default=MimicrySettings.seed, metavar="N", help="of learning and painting")
     add("--report", type=Path, metavar="FILE.json", help="another copy of report.json")
 
 
 def mimic(options: argparse.Namespace) -> int:
     """Learn from each side, paint the same prompts with each and without, and judge; then write everything."""
     from advdm.experiments.measure import Side, measure, ticks
-    from advdm.mimicry import doubt, three_sides
+    from advdm.mimicry import doubt, findings, settings_used, three_sides
     from advdm.models import choose_device, load_model
 
     settings = mimicry_settings(options, options.seed)
@@ -73,7 +72,8 @@ def mimic(options: argparse.Namespace) -> int:
         "seconds": round(time.perf_counter() - start, 2),
         "paintings": [shown(original) for original, _ in pairs],
         "copies": [shown(copy) for _, copy in pairs],
-        **told(outcome),
+        **findings(outcome.finding),
+        "sides": numbers(outcome),
     }
     write_mimicry(options.output, outcome, report, settings, model)
     if options.report:
@@ -83,26 +83,12 @@ def mimic(options: argparse.Namespace) -> int:
     return 0
 
 
-def told(outcome: Outcome) -> Report:
-    """The finding for a report, and the numbers of each side by its name."""
+def numbers(outcome: Outcome) -> Report:
+    """The numbers of each side, by its name."""
     from advdm.experiments.tables import COLUMNS
 
-    numbers = [name for name in COLUMNS if name != "imitation"]
-    finding = outcome.finding
-    unknown = dict.fromkeys(("value", "low", "high"))
-    copies = [str(side) for side in outcome.learned if str(side) != "original"]
-    return {
-        "gain": finding.gain.value,
-        "gain_low": finding.gain.low,
-        "gain_high": finding.gain.high,
-        "imitation": {side: asdict(one) if (one := finding.imitation.get(side)) else unknown for side in copies},
-        "sides": {
-            str(side): {name: row[name] for name in numbers if name in row} for side, row in outcome.rows.items()
-        },
-        "pictures": finding.pictures,
-        "verdict": finding.verdict,
-        "sentence": finding.sentence,
-    }
+    names = [name for name in COLUMNS if name != "imitation"]
+    return {str(side): {name: row[name] for name in names if name in row} for side, row in outcome.rows.items()}
 
 
 def find_pairs(original: Path, protected: Path) -> list[tuple[Path, Path]]:
@@ -168,12 +154,3 @@ def arriving(output: Path, old: Sequence[Path]) -> Iterator[Path]:
             path.unlink()
     except OSError as error:
         raise AdvDMError(f"The folder {shown(output)} cannot be written to: {reason(error)}.") from error
-
-
-def settings_used(settings: MimicrySettings, model: LatentDiffusion) -> Report:
-    """For a report: everything that the result depends on."""
-    name = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
-    sampling = {"sampling_steps": settings.sampling.steps, "guidance": settings.sampling.guidance}
-    painted = {"prompts": settings.prompts, "count": settings.count, **sampling, "seed": settings.seed}
-    own = {outer_name(field): value for field, value in asdict(settings.imitator).items()}
-    return {"model": model.title, "imitator": name, **own, **painted, **model.machine}

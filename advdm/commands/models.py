@@ -1,18 +1,18 @@
-"""python -m advdm models: what can be attacked, and what is on this machine."""
+"""python -m advdm models: the supported models, and which of them are on this machine."""
 
 from __future__ import annotations
 
 import argparse
-import os
 
+from advdm import environment
 from advdm.commands.options import Commands, add_command
 
 ADVICE = """To use another: --model NAME, or ADVDM_MODEL=NAME for always; NAME may be a folder in diffusers' layout, one
-.safetensors checkpoint, or a hub id. Here means: by its files' headers it can be attacked; loading tries it all."""
+.safetensors checkpoint, or a hub id. "here": its files are on this machine and look usable; loading checks all."""
 
 
 def add(commands: Commands) -> None:
-    text = "List the models that can be attacked, and which of them are on this machine."
+    text = "List the supported models, and which of them are on this machine."
     add_command(commands, "models", text, models)
 
 
@@ -21,7 +21,7 @@ def models(_: argparse.Namespace) -> int:
     from advdm.models import SHORT_NAMES, choose_device, state
 
     device = choose_device()
-    default = os.environ.get("ADVDM_MODEL") or "atelier"
+    default = environment.model_name()
     sources = SHORT_NAMES if default in SHORT_NAMES else SHORT_NAMES | {default: default}
     names, places = (max(map(len, column)) for column in zip(*sources.items(), strict=True))
     for name, source in sources.items():

@@ -1,17 +1,17 @@
-"""The options of the commands: one for each field of the settings, whose defaults stand there."""
+"""The options of the commands; names and defaults are those of the settings' fields."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, get_args
 
+from advdm import environment
 from advdm.errors import AdvDMError, SettingsError
 from advdm.files import reason, shown
-from advdm.settings import IMITATORS, MEANINGS, STRENGTHS, MimicrySettings, Sampling, Settings
+from advdm.settings import IMITATORS, MEANINGS, STRENGTHS, MimicrySettings, Sampling, Settings, outer_name
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
@@ -19,22 +19,20 @@ ATTACK = {
     "epsilon": "largest change of any channel of any pixel, of 255 levels",
     "steps": "steps of the attack",
     "samples": "Monte-Carlo samples averaged in each step",
-    "step_size": "change in one step, of 255 levels; else an eighth of epsilon, as published 1",
-    "objective": f"what the attack pushes on: {', '.join(MEANINGS)}",
+    "step_size": "change in one step, of 255 levels; default: an eighth of epsilon, with --as-published 1",
+    "objective": f"what the attack maximises: {', '.join(MEANINGS)}",
     "even": "spend epsilon evenly, also where the eye sees it most",
     "as_published": "the algorithm of the AdvDM paper and nothing else",
     "seed": "the same seed gives the same bytes",
 }
 """Help for each field of Settings; the next, for fields of the imitators' settings."""
 IMITATOR = {
-    "steps": "of its learning",
-    "learning_rate": "of its learning; settled on atelier",
-    "vectors": "of the word that inversion learns",
-    "rank": "of the LoRA",
-    "strength": "of repaint, image to image: 0.1 hardly, 1 anew",
+    "steps": "steps of learning",
+    "learning_rate": "learning rate, tuned on atelier",
+    "vectors": "inversion only: vectors in the learned word",
+    "rank": "lora only: rank of the LoRA",
+    "strength": "repaint only: how much is painted anew, 0.1 (little) to 1 (all)",
 }
-REPAINT_STRENGTH = "repaint_strength"
-"""What options and reports call the strength of RepaintSettings: their `strength` says how visible a change may be."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,8 +59,9 @@ def add_command(commands: Commands, name: str, text: str, run: Callable[[argpars
 
 def add_machine(command: Parser) -> None:
     add = command.add_argument
-    add("--model", default=os.environ.get("ADVDM_MODEL") or "atelier", metavar="NAME", help="see the command models")
-    add("--device", default=os.environ.get("ADVDM_DEVICE") or "auto", metavar="NAME", help="cpu, cuda or auto")
+    text = "atelier, sd15, sd21, sdxl, a folder, a .safetensors file or a hub id"
+    add("--model", default=environment.model_name(), metavar="NAME", help=text)
+    add("--device", default=environment.device_name(), metavar="NAME", help="cpu, cuda or auto")
 
 
 def add_attack(command: Parser, *but: str) -> None:
@@ -80,7 +79,7 @@ def add_attack(command: Parser, *but: str) -> None:
 
 
 def add_strength(command: Parser) -> None:
-    text = "how visible the change may be; chooses epsilon for each painting"
+    text = "how visible the change may be; chooses epsilon for each painting, whatever --epsilon says"
     command.add_argument("--strength", choices=STRENGTHS, help=text)
 
 
@@ -93,21 +92,17 @@ def attack_settings(options: argparse.Namespace) -> Settings:
 def add_mimicry(command: Parser, prefix: str = "") -> None:
     """The imitator and what it paints; `prefix` tells its own steps from those of an attack."""
     add = command.add_argument
-    add("--imitator", choices=IMITATORS, default=next(iter(IMITATORS)), help="who imitates")
+    who = "inversion learns a word, lora trains an add-on, repaint paints over the picture"
+    add("--imitator", choices=IMITATORS, default=next(iter(IMITATORS)), help=who)
     for name, text in IMITATOR.items():
         option = prefix + name if name == "steps" else outer_name(name).replace("_", "-")
         owners = {who: field for who, kind in IMITATORS.items() for field in fields(kind) if field.name == name}
         defaults = ", ".join(f"{who} {field.default}" for who, field in owners.items())
         kind: Any = next(iter(owners.values())).type
         add(f"--{option}", dest=f"imitator_{name}", type=kind, metavar="N", help=f"{text} (default: {defaults})")
-    add("--prompts", type=Path, metavar="FILE", help="a prompt a line, with {} for the style; else six of our own")
+    add("--prompts", type=Path, metavar="FILE", help="a prompt a line, with {} for the style; default: six of our own")
     add("--count", type=int, default=MimicrySettings.count, metavar="N", help="pictures a prompt")
     add("--sampling-steps", type=int, default=Sampling.steps, metavar="N", help="denoising steps of each picture")
-
-
-def outer_name(field: str) -> str:
-    """What a field of the imitators' settings is called in options and reports."""
-    return REPAINT_STRENGTH if field == "strength" else field
 
 
 def mimicry_settings(options: argparse.Namespace, seed: int = 0) -> MimicrySettings:

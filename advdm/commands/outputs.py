@@ -26,8 +26,6 @@ def plan_outputs(sources: Sequence[Path], output: Path | None, roots: Sequence[P
     if output and output.suffix.lower() in SUFFIXES and not os.path.isdir(output):
         check_output(output, sources)
         return {sources[0]: output}
-    if output:
-        check_folder(output)
     taken = set(map(place, sources))
     outputs = {}
     for source in sources:

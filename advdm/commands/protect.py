@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from advdm.paintings import Painting
 
 FAINT = 9.5
-"""JOD. Of copies that are seen less, an imitator learns nearly what the original teaches (`benchmarks/README.md`)."""
+"""JOD. Of copies that are seen less than this, an imitator learns most of what the original teaches."""
 
 
 def add(commands: Commands) -> None:
@@ -63,6 +63,8 @@ def protect(options: argparse.Namespace) -> int:
     if mask and len(sources) > 1:
         raise AdvDMError(f"{shown(options.mask)} is the mask of one painting, not of {len(sources)}.")
     outputs = plan_outputs(sources, options.output, [path for path in options.paintings if os.path.isdir(path)])
+    if options.output and options.output not in outputs.values():
+        check_folder(options.output)
     for given in filter(None, (options.target, options.mask)):
         if place(given) in map(place, outputs.values()):
             raise AdvDMError(f"{shown(given)} would be replaced; choose another name for the protected copy.")
@@ -116,16 +118,13 @@ def protect_one(
     mask: Painting | None,
 ) -> Report:
     """Protect one painting, and measure the file that was written."""
-    import numpy as np
-    from PIL import Image
-
     from advdm.metrics import compare
-    from advdm.paintings import read_painting
+    from advdm.paintings import mask_levels, read_painting
     from advdm.protection import epsilon_of, protection_steps
 
     start = time.perf_counter()
     painting = terminal.read_aloud(source, terminal.say)
-    white = np.array(Image.fromarray(mask.levels).convert("L")) if mask else None
+    white = mask_levels(mask) if mask else None
     if strength:
         settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings))
     for step in protection_steps(painting, model, settings, target, white):
@@ -154,9 +153,9 @@ def recorded(outcomes: dict[Path, Report], source: Path, aloud: Callable[[str], 
 
 def summary(source: Path, output: Path, report: Report) -> str:
     faint = report["visibility"] > FAINT and report["max_change"]
-    hint = "hardly visible and so hardly protected (see --strength), " if faint else ""
+    hint = "faint, so it may protect little (see --strength), " if faint else ""
     psnr = "infinite" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
     return (
-        f"{shown(source)}: largest change {report['max_change']}, visibility {report['visibility']:.1f} JOD, "
+        f"{shown(source)}: largest change {report['max_change']}, {report['visibility']:.1f} JOD (10: no difference), "
         f"PSNR {psnr}, SSIM {report['ssim']:.3f}, {report['seconds']:.1f} s, {hint}{output}"
     )

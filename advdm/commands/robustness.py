@@ -20,7 +20,7 @@ from advdm.commands.options import (
 
 
 def add(commands: Commands) -> None:
-    text = "What an imitator learns who cleans the picture first, in one way after another; the best way comes first."
+    text = "How much protection is left after common ways to remove it; the one that removes most comes first."
     command = add_command(commands, "robustness", text, robustness)
     add = command.add_argument
     add("originals", nargs="+", metavar="ORIGINAL", type=Path, help="picture files, and folders of them")

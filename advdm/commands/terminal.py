@@ -52,7 +52,7 @@ def found_aloud(
 
     What is `used` otherwise is neither.
     """
-    from advdm.folders import Found, find_paintings
+    from advdm.portfolios import Found, find_paintings
 
     found = find_paintings(paths, recursive)
     paintings = [path for path in found.paintings if not used(path)]

@@ -24,6 +24,7 @@ from advdm.experiments.tables import markdown, remarks, summarise
 from advdm.files import atomic_path, clean, make_folder, reason, shown
 from advdm.imitators.crops import crops
 from advdm.models import LatentDiffusion
+from advdm.models.schedule import TRAINING
 from advdm.paintings import Painting, read_painting
 from advdm.settings import MimicrySettings
 from advdm.sheets import sheet
@@ -90,10 +91,9 @@ def plan_cells(subjects: Sequence[Subject], output: Path, experiment: Experiment
 
 
 def fingerprint(model: LatentDiffusion) -> str:
-    """Of all weights and of the sampler: what a model painted before either was changed is not reused."""
-    scheduler = model.pipeline.scheduler
-    made = [type(scheduler).__name__, dict(scheduler.config)]
-    digest = hashlib.sha256(json.dumps(made, sort_keys=True, default=str).encode())
+    """Of all weights and of the schedule of noise: what a model painted before either was changed is not reused."""
+    schedule = {name: model.pipeline.scheduler.config[name] for name in TRAINING}
+    digest = hashlib.sha256(json.dumps(schedule, default=str).encode())
     for part in model.pipeline.components.values():
         for weight in part.state_dict().values() if isinstance(part, torch.nn.Module) else ():
             digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

@@ -22,7 +22,7 @@ from advdm.sheets import levels_of
 from advdm.views import LEVELS, whole_view
 
 QUALITY = 75
-DENOISE, FINE, STRENGTH = "denoise the image", Sampling(steps=25), 0.2
+DENOISE, DENOISING, STRENGTH = "denoise the image", Sampling(steps=25), 0.2
 """Prompt of the cleaning by image to image, how it samples, and the share of its steps, the last ones, that clean."""
 STEPS, RATE, BOUND = 20, 1 / LEVELS, 4 / LEVELS
 """Of `consistent`: steps of Adam, their size, and how far the picture may move in the root mean square."""
@@ -49,7 +49,7 @@ def reconstructed(levels: Levels, model: LatentDiffusion) -> Levels:
 
 def repainted(levels: Levels, model: LatentDiffusion) -> Levels:
     """Noised a little and denoised by the model itself (DiffPure, Nie et al. 2022)."""
-    return levels_of(model.repaint(seen_whole(levels, model), model.embed(DENOISE), [0], FINE, STRENGTH)[0])
+    return levels_of(model.repaint(seen_whole(levels, model), model.embed(DENOISE), [0], DENOISING, STRENGTH)[0])
 
 
 def consistent(levels: Levels, model: LatentDiffusion) -> Levels:

@@ -18,7 +18,7 @@ from pandas import DataFrame, Series
 from scipy.stats import binomtest
 
 from advdm.experiments.measure import Row, Side
-from advdm.mimicry import ORIGINAL, PROMPT_ONLY, RANDOM, percent, scored
+from advdm.mimicry import CONTROL, ORIGINAL, PROMPT_ONLY, RANDOM, percent, scored
 from advdm.statistics import DRAWS, Estimate, estimate
 
 COLUMNS = {
@@ -28,7 +28,7 @@ COLUMNS = {
     "distance": ("style distance, unbiased MMD", 4),
     "noise_error": ("noise error", 3),
     "max_change": ("largest change", 0),
-    "visibility": ("visibility, JOD", 2),
+    "visibility": ("JOD (10: no difference)", 2),
     "psnr": ("PSNR, dB", 1),
     "ssim": ("SSIM", 3),
     "perceptual": ("perceptual distance, EfficientNet-Lite0", 3),
@@ -39,8 +39,6 @@ COLUMNS = {
 MORE = ["imitation_low", "imitation_high", "gain", "gain_low", "gain_high"]
 """Further columns of a CSV. The gain is the original's: the share by which it brought the imitator nearer."""
 KEYS = ["copy", "epsilon", "cleaner"]
-CONTROL = (95, 105)
-"""Where random noise must lie, or no other number is to be believed."""
 
 Key = tuple[str, int, str]
 PROMPT_SIDE: Key = (PROMPT_ONLY, 0, "none")
@@ -137,10 +135,10 @@ def remarks(table: DataFrame, rows: Sequence[Row]) -> list[str]:
     gain = estimate_of(table, ORIGINAL_SIDE, "gain")
     learned = [row["gain_low"] > 0 for row in rows if (row["copy"], row["epsilon"], row["cleaner"]) == ORIGINAL_SIDE]
     found = [
-        "Imitation: 0 never saw the painting, 100 learned from the original; lower protects better. With its 90 % "
-        "interval, over several subjects the ratio of sums; the spread is that of the subjects.",
-        f"The originals brought the imitator {percent(gain)} nearer, surely so in {sum(learned)} of {len(learned)} "
-        "experiments." + (" Nothing can be said about imitation." if gain.low <= 0 else ""),
+        "Imitation: 100 is as good as from the original, 0 as without the painting; lower protects better. With its "
+        "90 % interval, over several subjects the ratio of sums; the spread is that of the subjects.",
+        f"The originals brought the imitator {percent(gain)} nearer, with an interval above zero in {sum(learned)} of "
+        f"{len(learned)} experiments." + (" Nothing can be said about imitation." if gain.low <= 0 else ""),
         "Fréchet distance and k-NN precision are the paper's metrics, on EfficientNet-Lite0 instead of Inception: "
         "compare them within this table only.",
     ]
@@ -150,8 +148,8 @@ def remarks(table: DataFrame, rows: Sequence[Row]) -> list[str]:
             continue
         if side[0] == RANDOM and not CONTROL[0] <= value <= CONTROL[1]:
             found.append(
-                f"**{Side(*side)} reads {value:.0f}: while it does not lie between {CONTROL[0]} and {CONTROL[1]}, no "
-                "other number is to be believed.**"
+                f"**{Side(*side)} reads {value:.0f}: it should lie between {CONTROL[0]} and {CONTROL[1]}, so do "
+                "not trust the other numbers.**"
             )
         if side[0] != RANDOM and control_of(side) in table.index and value >= table.at[control_of(side), "imitation"]:
             found.append(f"**{Side(*side)} does no better than random noise: that is a bug.**")

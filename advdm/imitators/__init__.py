@@ -12,7 +12,7 @@ from advdm.imitators.repaint import learn_nothing
 from advdm.imitators.training import Learned, LearningStep, without_style
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.settings import IMITATORS, ImitatorSettings, InversionSettings, LoraSettings, RepaintSettings, Sampling
+from advdm.settings import ImitatorSettings, InversionSettings, LoraSettings, RepaintSettings
 
 
 def learn(
@@ -28,15 +28,4 @@ def learn(
             return learn_nothing(model, sides, settings, seed)
 
 
-__all__ = [
-    "IMITATORS",
-    "ImitatorSettings",
-    "InversionSettings",
-    "Learned",
-    "LearningStep",
-    "LoraSettings",
-    "RepaintSettings",
-    "Sampling",
-    "learn",
-    "without_style",
-]
+__all__ = ["Learned", "LearningStep", "learn", "without_style"]

@@ -34,7 +34,7 @@ class Word:
     def paint(self, model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int], how: Sampling) -> Tensor:
         """See `training.Learned`."""
         with torch.no_grad():
-            condition = model.embed_words(prompts, [self.vectors])
+            condition = model.embed_word(prompts, self.vectors)
         return model.generate(condition, seeds, how)
 
     def save(self, model: LatentDiffusion, path: str | PathLike[str]) -> Path:
@@ -62,7 +62,7 @@ def learn_words(
     for number, step in enumerate(batches(model, posteriors, settings.steps, settings.batch, seed), 1):
         losses = []
         for word, batch in zip(words, step, strict=True):
-            loss, pulls = gradients(model, batch, partial(model.embed_words, batch.prompts, [word]), word)
+            loss, pulls = gradients(model, batch, partial(model.embed_word, batch.prompts, word), word)
             losses.append(loss)
             for part, pull in zip(word, pulls, strict=True):
                 part.grad = pull

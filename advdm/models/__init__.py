@@ -10,7 +10,7 @@ for library in (diffusers_logging, transformers_logging):
     library.disable_progress_bar()
 
 # Only now, because they announce on import.
-from advdm.models.condition import Condition, Posterior, Vectors, join  # noqa: E402
+from advdm.models.condition import Condition, Posterior, Vectors  # noqa: E402
 from advdm.models.latent_diffusion import LatentDiffusion  # noqa: E402
 from advdm.models.loading import ATELIER, MOVED, SHORT_NAMES, load_model, state  # noqa: E402
 from advdm.models.machine import choose_device  # noqa: E402
@@ -28,7 +28,6 @@ __all__ = [
     "StableDiffusion",
     "Vectors",
     "choose_device",
-    "join",
     "load_model",
     "state",
 ]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from advdm.errors import ModelError
 from advdm.models import folders, hub, weights
-from advdm.models.checks import ATTACKABLE
+from advdm.models.checks import SUPPORTED
 from advdm.models.folders import Skeleton
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -44,13 +44,13 @@ SDXL_BASE = Kind(
 OTHERS = (
     (("lora", "lokr", "hada_"), "a LoRA, which changes a model and is none; name the model that it was made for"),
     (("control_model.", "controlnet_cond_embedding."), "a ControlNet, which steers a model and is none"),
-    (("double_blocks.", "single_blocks."), f"a flow-matching model as Flux; {ATTACKABLE}"),
-    (("joint_blocks.",), f"a flow-matching model as Stable Diffusion 3; {ATTACKABLE}"),
+    (("double_blocks.", "single_blocks."), f"a flow-matching model as Flux; {SUPPORTED}"),
+    (("joint_blocks.",), f"a flow-matching model as Stable Diffusion 3; {SUPPORTED}"),
     (
         ("clip_l", "clip_g", "emb_params"),
         "a learned word (textual inversion), which no painting can be protected against",
     ),
-    (("edm_mean",), f"a model of the kind EDM (Playground); {ATTACKABLE}"),
+    (("edm_mean",), f"a model of the kind EDM (Playground); {SUPPORTED}"),
 )
 """Parts of tensors' names, and what a file is that holds one of them."""
 ALONE = (
@@ -75,10 +75,10 @@ def kind_of(tensors: Mapping[str, Tensor]) -> Kind:
             if all(map(has, kind.encoders.values())):
                 return kind
         if has("conditioner."):
-            raise ModelError(f"it lacks one of SDXL's two text encoders, as its refiner does; {ATTACKABLE}.")
+            raise ModelError(f"it lacks one of SDXL's two text encoders, as its refiner does; {SUPPORTED}.")
     if found := [what for starts, what in ALONE if has(*starts)]:
         raise ModelError(f"it is {' and '.join(found)} alone, without the rest of a model.")
-    raise ModelError(f"it is no checkpoint of a known kind; {ATTACKABLE}.")
+    raise ModelError(f"it is no checkpoint of a known kind; {SUPPORTED}.")
 
 
 def read_skeleton(path: Path, fetch: bool) -> Skeleton:

@@ -14,7 +14,7 @@ from advdm.files import reason
 from advdm.models.schedule import sampler, training_noise
 
 PREDICTIONS = ("epsilon", "v_prediction")
-ATTACKABLE = "what can be attacked is Stable Diffusion 1.x, 2.x and SDXL"
+SUPPORTED = "supported are Stable Diffusion 1.x, 2.x and SDXL"
 
 
 @contextmanager
@@ -38,8 +38,8 @@ def check_parts(pipeline: Any, encoders: Sequence[tuple[str, str]], added: str |
     if unet.in_channels != vae.latent_channels:
         raise ModelError(
             f"its unet takes {unet.in_channels} channels where its vae gives {vae.latent_channels}: it is made for "
-            "inpainting, depth or edits, or the two do not fit each other. Only models that go by text alone can be "
-            "attacked."
+            "inpainting, depth or edits, or the two do not fit each other. Only models that go by text alone are "
+            "supported."
         )
     if unet.out_channels != unet.in_channels:
         raise ModelError(f"its unet predicts {unet.out_channels} channels of {unet.in_channels}.")
@@ -51,9 +51,9 @@ def check_parts(pipeline: Any, encoders: Sequence[tuple[str, str]], added: str |
     }
     for condition, there in conditions.items():
         if there:
-            raise ModelError(f"its unet also goes by {condition}; only models that go by text alone can be attacked.")
+            raise ModelError(f"its unet also goes by {condition}; only models that go by text alone are supported.")
     if getattr(vae, "latents_mean", None) or getattr(vae, "shift_factor", None):
-        raise ModelError(f"its vae shifts its latents, which Stable Diffusion's do not; {ATTACKABLE}.")
+        raise ModelError(f"its vae shifts its latents, which Stable Diffusion's do not; {SUPPORTED}.")
     if not isinstance(vae.scaling_factor, float | int) or not 0 < vae.scaling_factor < math.inf:
         raise ModelError("its vae has no scaling factor.")
     check_scheduler(scheduler)
@@ -62,7 +62,7 @@ def check_parts(pipeline: Any, encoders: Sequence[tuple[str, str]], added: str |
 
 
 def check_scheduler(scheduler: Any) -> None:
-    """Refuse a sampler from which neither the noise of the training nor the prediction can be known."""
+    """Refuse a sampler that does not tell the noise of the training, or the prediction."""
     kind, config = type(scheduler).__name__, scheduler.config
     if not {"beta_schedule", "prediction_type"} <= signature(type(scheduler).__init__).parameters.keys():
         raise ModelError(
@@ -71,7 +71,7 @@ def check_scheduler(scheduler: Any) -> None:
         )
     if config.prediction_type not in PREDICTIONS or config.get("use_flow_sigmas"):
         predicted = "flow" if config.get("use_flow_sigmas") else config.prediction_type
-        raise ModelError(f"it predicts '{predicted}' (scheduler); only epsilon and v_prediction can be attacked.")
+        raise ModelError(f"it predicts '{predicted}' (scheduler); only epsilon and v_prediction are supported.")
     try:
         kept = training_noise(config).alphas_cumprod
         sampler(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,14 +44,5 @@ class Condition:
         pooled = None if self.pooled is None else self.pooled.expand(count, -1)
         return Condition(self.tokens.expand(count, -1, -1), pooled)
 
-    def detach(self) -> Condition:
-        return Condition(self.tokens.detach(), None if self.pooled is None else self.pooled.detach())
-
     def to(self, dtype: torch.dtype) -> Condition:
         return Condition(self.tokens.to(dtype), None if self.pooled is None else self.pooled.to(dtype))
-
-
-def join(conditions: Sequence[Condition]) -> Condition:
-    """All of them as one batch."""
-    pooled = [one.pooled for one in conditions if one.pooled is not None]
-    return Condition(torch.cat([one.tokens for one in conditions]), torch.cat(pooled) if pooled else None)

@@ -14,7 +14,7 @@ from accelerate import init_empty_weights
 
 from advdm.errors import ModelError
 from advdm.models import weights
-from advdm.models.checks import ATTACKABLE
+from advdm.models.checks import SUPPORTED
 from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.models.sdxl import SDXL
 from advdm.models.stable_diffusion import StableDiffusion
@@ -54,7 +54,7 @@ def family(index: dict[str, Any]) -> type[LatentDiffusion]:
         return SDXL
     if kind.startswith("StableDiffusion") and not kind.startswith("StableDiffusion3"):
         return StableDiffusion
-    raise ModelError(f"it is of the kind {kind}; {ATTACKABLE}.")
+    raise ModelError(f"it is of the kind {kind}; {SUPPORTED}.")
 
 
 def read_skeleton(folder: Path) -> Skeleton:
@@ -85,13 +85,13 @@ def empty(folder: Path, part: str, index: dict[str, Any]) -> Any:
     """A part as its config.json describes it, without weights."""
     kind = named(index, part)
     if kind not in KINDS[part]:
-        raise ModelError(f"its {part} is of the kind {kind}; only {' and '.join(KINDS[part])} can be attacked.")
+        raise ModelError(f"its {part} is of the kind {kind}; only {' and '.join(KINDS[part])} are supported.")
     config = weights.read_json(folder / part / "config.json")
     if config.get("quantization_config"):
-        raise ModelError(f"its {part} is quantised; only whole weights can be attacked.")
+        raise ModelError(f"its {part} is quantised; only whole weights are supported.")
     told = str(config.get("_class_name", kind))
     if told not in KINDS[part]:
-        raise ModelError(f"its {part} is of the kind {told}; only {' and '.join(KINDS[part])} can be attacked.")
+        raise ModelError(f"its {part} is of the kind {told}; only {' and '.join(KINDS[part])} are supported.")
     try:
         with init_empty_weights():
             if hasattr(diffusers, kind):

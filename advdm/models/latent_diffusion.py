@@ -26,7 +26,7 @@ from advdm.models.cpu import quicken
 from advdm.models.machine import fit_memory, out_of_memory
 from advdm.models.precision import finite
 from advdm.models.schedule import sampler, training_noise
-from advdm.models.text import encode_prompts, encode_words, word_vectors
+from advdm.models.text import encode_prompts, encode_word, word_vectors
 from advdm.settings import Sampling
 from advdm.views import whole_view
 
@@ -123,13 +123,13 @@ class LatentDiffusion(ABC):
         prompts = [prompts] if isinstance(prompts, str) else prompts
         return self._told([encode_prompts(tokenizer, encoder, prompts) for tokenizer, encoder in self._readers()])
 
-    def embed_words(self, prompts: Sequence[str], words: Sequence[Vectors]) -> Condition:
-        """The same for every prompt with every word in the place of its {}: words x prompts, word by word.
+    def embed_word(self, prompts: Sequence[str], word: Vectors) -> Condition:
+        """The same with the word in the place of each {}; differentiable with respect to it.
 
-        Differentiable with respect to the words. Raises SettingsError where a prompt has no room for its word.
+        Raises SettingsError where a prompt has no room for its word.
         """
-        parts = zip(self._readers(), zip(*words, strict=True), strict=True)
-        return self._told([encode_words(tokenizer, encoder, prompts, part) for (tokenizer, encoder), part in parts])
+        parts = zip(self._readers(), word, strict=True)
+        return self._told([encode_word(tokenizer, encoder, prompts, part) for (tokenizer, encoder), part in parts])
 
     def word(self, known: str, count: int) -> Vectors:
         """The vectors of a word that every text encoder knows, `count` times. Raises SettingsError."""
@@ -167,7 +167,7 @@ class LatentDiffusion(ABC):
         return (prediction - target).square().mean((1, 2, 3))
 
     def check_sampling(self, steps: int) -> None:
-        """Raise SettingsError where the model was trained on fewer timesteps than these."""
+        """Raise SettingsError where the model was trained on fewer timesteps than `steps`."""
         if steps > self.timesteps:
             raise SettingsError(f"The model paints in at most {self.timesteps} sampling steps, not {steps}.")
 

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torch import Tensor
 
+from advdm import environment
 from advdm.errors import ModelError
 from advdm.models import checkpoints, checks, folders, hub
 from advdm.models.folders import Skeleton
@@ -42,9 +43,9 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str | None = 
 
     name defaults to the environment variable ADVDM_MODEL, else "atelier"; device ("cpu", "cuda" or "auto") to
     ADVDM_DEVICE, else "auto". On a card the weights are in half precision. Raises ModelError when the model cannot be
-    had or cannot be attacked.
+    had or is not supported.
     """
-    name = os.fspath(name or os.environ.get("ADVDM_MODEL") or "atelier")
+    name = os.fspath(name or environment.model_name())
     device = choose_device(device)
     # What the libraries say about old configurations does not reach the painter.
     with warnings.catch_warnings(action="ignore"):

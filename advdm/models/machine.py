@@ -1,12 +1,12 @@
 """Where a model runs, in which precision, and how much of it at once."""
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
 import psutil
 import torch
 
+from advdm import environment
 from advdm.errors import ModelError
 
 AT_ONCE, AT_ONCE_ON_CPU = 5_242_880, 655_360
@@ -22,7 +22,7 @@ SHARE = 0.85
 
 def choose_device(device: str | None = None) -> str:
     """ "cuda" where there is one, else "cpu"; an explicit choice is checked. Raises ModelError."""
-    device = device or os.environ.get("ADVDM_DEVICE") or "auto"
+    device = device or environment.device_name()
     there = ["cuda"] * torch.cuda.is_available() + ["cpu"]
     if device == "auto":
         return there[0]

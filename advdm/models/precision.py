@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from advdm.errors import ModelError
 
+if TYPE_CHECKING:
+    from advdm.models.latent_diffusion import LatentDiffusion
+
 Loss = TypeVar("Loss")
 
 
-class Model(Protocol):
-    """What this needs of a model."""
-
-    dtype: torch.dtype
-
-    @property
-    def title(self) -> str: ...
-
-    def full_precision(self) -> AbstractContextManager[None]: ...
-
-
 def finite_gradient(
-    model: Model, generator: torch.Generator, compute: Callable[[], tuple[Loss, Tensor]]
+    model: LatentDiffusion, generator: torch.Generator, compute: Callable[[], tuple[Loss, Tensor]]
 ) -> tuple[Loss, Tensor]:
     """(loss, gradient) as `compute` gives them, computed again with the same draws in float32 if they are not finite.
 
@@ -45,7 +36,7 @@ def finite_gradient(
     return loss, gradient
 
 
-def finite(model: Model, compute: Callable[[], Tensor]) -> Tensor:
+def finite(model: LatentDiffusion, compute: Callable[[], Tensor]) -> Tensor:
     """What `compute` gives, computed again in float32 if it is not finite. Raises ModelError as `finite_gradient`."""
     _, numbers = finite_gradient(model, torch.Generator(), lambda: (None, compute()))
     return numbers

@@ -25,17 +25,15 @@ def encode_prompts(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Any:
     return encoder(tokens.input_ids.to(encoder.device), **OUTPUTS)
 
 
-def encode_words(tokenizer: Any, encoder: Any, prompts: Sequence[str], words: Sequence[Tensor]) -> Any:
-    """The encoder's output for every prompt with every word: a batch of words x prompts, word by word.
+def encode_word(tokenizer: Any, encoder: Any, prompts: Sequence[str], vectors: Tensor) -> Any:
+    """The encoder's output for every prompt with the word of these vectors (n, width); differentiable.
 
-    words are vectors (n, width) each; differentiable with respect to them. A prompt without {} has no word in it.
+    A prompt without {} has no word in it.
     """
     table = encoder.get_input_embeddings().weight
-    first, tokens = len(table), []
-    for vectors in words:
-        tokens += [prompt_tokens(tokenizer, prompt, range(first, first + len(vectors))) for prompt in prompts]
-        first += len(vectors)
-    longer = torch.cat([table, *(vectors.to(table) for vectors in words)])
+    word = range(len(table), len(table) + len(vectors))
+    tokens = [prompt_tokens(tokenizer, prompt, word) for prompt in prompts]
+    longer = torch.cat([table, vectors.to(table)])
     name = next(name for name, weight in encoder.named_parameters() if weight is table)
     return functional_call(encoder, {name: longer}, (torch.tensor(tokens, device=table.device),), OUTPUTS)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from advdm.errors import PaintingError
-from advdm.folders import Found, Skipped, find_paintings
+from advdm.portfolios import Found, Skipped, find_paintings
 from tests.picture_files import RGB, encoded
 
 PNG = encoded(RGB)
@@ -111,7 +111,7 @@ def test_recursive_searches_folders_but_no_hidden_ones_and_no_links(tmp_path: Pa
     assert find_paintings([tmp_path / "link"]).paintings == (tmp_path / "link" / "c.png",)  # one that is named is
 
 
-def test_folders_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_portfolios_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, ["a.png", "locked/b.png"])
     listing = Path.iterdir
 
