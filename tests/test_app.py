@@ -212,6 +212,7 @@ class TestProtect:
             ({"objective": "evil"}, "There is no objective"),
             ({"objective": "sds", "as_published": True}, "only with the objective advdm"),
             ({"target": str(CHURCH)}, "has no target"),
+            ({"strength": None, "epsilon": 0}, "Choose a strength"),
             ({"painting": None}, "Choose a painting first"),
         ],
     )
@@ -282,6 +283,14 @@ class TestMimicry:
         after = [path for path, _ in last.pictures["value"]]
         assert after[:16] == before and len(after) == 32
         assert last.known.count == 8 and last.report["pictures"] == 8
+
+    def test_paint_more_ends_at_a_hundred_of_each_prompt(self, pages: list[Any]) -> None:
+        known = pages[-1].known
+        files = {side: files * 50 for side, files in known.pictures.items()}
+        full = replace(known, settings=replace(known.settings, count=100), pictures=files)
+        assert mimicry.more_label(full) == "No more pictures"
+        with pytest.raises(gr.Error, match="100 pictures of each prompt already"):
+            next(mimicry.show_more(Run.new(), full))
 
     def test_nothing_learned_recommends_the_lora(self, pages: list[Any]) -> None:
         nothing = Finding(Estimate(0.1, -0.2, 0.3), {}, {}, 18, "Nothing can be said", "Nothing can be said: so.", None)
@@ -364,6 +373,14 @@ class TestTimes:
         assert protect.describe(100, 4, "mist")["info"] == "Each painting takes 100 steps, about 10 min."
         assert mimicry.describe(*wishes) == "3 steps, 16 pictures, about 27 s."
         assert mimicry.describe("repaint", *wishes[1:]).startswith("16 pictures, about ")
+
+    def test_what_begins_and_ends_a_run_is_no_part_of_its_pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pace, "PACES", {})
+        clock, times = pace.Clock({"attack": 10}), iter([5, 6, 7, 99])
+        monkeypatch.setattr(pace.time, "monotonic", lambda: next(times))
+        for done in (0.0, 0.5, 1.0, 1.0):
+            clock.tick("attack", done)
+        assert pace.PACES["attack"] == pytest.approx(0.2)
 
     @pytest.mark.parametrize("effort, numbers", [("Quick", (25, 1)), ("Thorough", (100, 4)), (None, (25, 4))])
     def test_effort(self, effort: str | None, numbers: tuple[int, int]) -> None:

@@ -190,6 +190,11 @@ def test_the_word_follows_the_interval(original, protected, control, noise, word
         assert ("Random noise" in finding.sentence) == (control is not None), "the control beside every claim"
 
 
+@pytest.mark.parametrize("control, doubted", ((0.4, False), (0.5, True), (0.2, True)))
+def test_a_control_that_is_not_near_100_is_doubted(control, doubted):
+    assert ("do not trust this test" in found(0.4, 0.7, control, 0.01).sentence) == doubted
+
+
 BARELY, SURE = Estimate(0.1, 0.0, 0.2), Estimate(0.1, 0.01, 0.2)
 
 
