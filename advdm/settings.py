@@ -88,9 +88,9 @@ class Settings:
 class InversionSettings:
     """How a word is learned; batch is samples a step."""
 
-    steps: int = 110
+    steps: int = 150
     vectors: int = 8
-    learning_rate: float = 0.05
+    learning_rate: float = 0.06
     batch: int = 4
 
     def __post_init__(self) -> None:

@@ -4,8 +4,10 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +31,7 @@ from tests.app_server import WEB, as_file, call, upload
 from tests.tiny import tiny_pipeline
 from ui import mimicry, pace, protect
 from ui.expected import EXPECTED, Expected
-from ui.runs import Run, answered, clean, model, press_stop
+from ui.runs import Run, answered, clean, model, on_gpu, press_stop
 from ui.uploads import shown_as, uploaded
 
 ROOT = Path(__file__).parents[1]
@@ -393,6 +395,23 @@ class TestTimes:
             assert pace.gpu_seconds(pace.attacking(steps, samples, "advdm")) <= pace.ANONYMOUS_SECONDS
             assert "sign in" not in protect.describe(steps, samples, "advdm")["info"]
         assert protect.describe(500, 4, "advdm")["info"].endswith("; sign in to Hugging Face first.")
+
+
+def test_one_thread_does_all_of_a_run() -> None:
+    """Gradio asks for each moment from whichever thread is free."""
+    ended: list[int] = []
+
+    def work() -> Generator[int, None, None]:
+        try:
+            while True:
+                yield threading.get_ident()
+        finally:
+            ended.append(threading.get_ident())
+
+    moments = on_gpu(1, work)
+    seen = {ThreadPoolExecutor(1).submit(next, moments).result() for _ in range(3)}
+    moments.close()
+    assert len(seen) == 1 and seen == {*ended} and threading.get_ident() not in seen
 
 
 class TestFiles:

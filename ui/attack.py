@@ -1,7 +1,7 @@
 """The half of the Protect tab that works with the model; on ZeroGPU it runs in another process."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +72,7 @@ class Moment:
     result: Result | None = None
 
 
-def attack(order: Order, brush: Any, folder: Path, run: Run) -> Iterator[Moment]:
+def attack(order: Order, brush: Any, folder: Path, run: Run) -> Generator[Moment, None, None]:
     """Previews about every second, and the result, also of a run that was stopped. Raises AdvDMError.
 
     Only files and small values go in and out.

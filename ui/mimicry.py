@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from inspect import signature
@@ -107,7 +107,7 @@ def show_more(run: Run, known: Moment | None) -> Iterator[Shown]:
         yield from follow(run, work, paint_more, now, run.folder, run)
 
 
-def follow(run: Run, work: Work, task: Callable[..., Iterator[Moment]], *given: Any) -> Iterator[Shown]:
+def follow(run: Run, work: Work, task: Callable[..., Generator[Moment, None, None]], *given: Any) -> Iterator[Shown]:
     """What the page shows of each moment of an experiment, and of its end."""
     started, clock, start = time.monotonic(), Clock(work), None
     blank = run.folder / "blank.png"

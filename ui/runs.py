@@ -13,11 +13,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import gradio as gr
 import spaces
@@ -35,14 +36,25 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 
 HIDDEN, VISIBLE = gr.update(visible=False), gr.update(visible=True)
 Moment = TypeVar("Moment")
+Moments: TypeAlias = Generator[Moment, None, None]
 BUSY: dict["Run", set[Path]] = {}
 """What the runs in progress need; it is never old."""
+
+
+def one_thread() -> ThreadPoolExecutor:
+    """For all that works with the model, and gone with its block.
+
+    OpenMP keeps helpers for every thread that ever computed. With more of them than cores it lets none wait awake, and
+    an imitator learns half as fast.
+    """
+    return ThreadPoolExecutor(1)
 
 
 @cache
 def model() -> LatentDiffusion:
     """The app's model; app.py loads it before it serves. Raises ModelError."""
-    return load_model()
+    with one_thread() as thread:
+        return thread.submit(load_model).result()
 
 
 def make_home() -> Path:
@@ -146,10 +158,15 @@ def not_possible(sentence: str) -> gr.Error:
 
 
 @spaces.GPU(duration=lambda seconds, *_: seconds)
-def on_gpu(seconds: int, work: Callable[..., Iterator[Moment]], *given: Any) -> Generator[Moment, None, None]:
+def on_gpu(seconds: int, work: Callable[..., Moments[Moment]], *given: Any) -> Moments[Moment]:
     """What `work` yields. On ZeroGPU it runs in another process, for at most so many seconds of the visitor's day."""
-    with said():
-        yield from work(*given)
+    moments = work(*given)
+    with said(), one_thread() as thread:
+        try:
+            while (moment := thread.submit(next, moments, None).result()) is not None:
+                yield moment
+        finally:
+            thread.submit(moments.close).result()
 
 
 def number_of(count: int, noun: str) -> str:
