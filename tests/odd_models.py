@@ -238,7 +238,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "endless brackets": (write("unet/config.json", b"[" * 100_000), "unet/config.json is damaged"),
     "empty merges": (lambda f: (old_vocabulary(f), write("tokenizer/merges.txt", b"")(f)), "is empty"),
     "Flux": (edit(INDEX, _class_name="FluxPipeline"), "kind FluxPipeline; supported are Stable Diff"),
-    "Stable Diffusion 3": (edit(INDEX, _class_name="StableDiffusion3Pipeline"), "StableDiffusion3Pipeline; what"),
+    "Stable Diffusion 3": (edit(INDEX, _class_name="StableDiffusion3Pipeline"), "StableDiffusion3Pipeline; supported"),
     "somebody's code": (edit(INDEX, _class_name=["mine", "MyPipeline"]), "MyPipeline"),
     "somebody's part": (edit(INDEX, unet=["mine", "MyUNet"]), "MyUNet"),
     "no class": (edit(INDEX, _class_name=...), "a pipeline without a name"),

@@ -185,9 +185,9 @@ def test_mimicry_and_more_pictures(visit, painting):
     visit.says("^Ready")
     visit.page.get_by_text("image to image").click()
     visit.page.locator("#mimic").click()
-    visit.says("24 pictures a side")
+    visit.says("24 pictures of each imitator")
     visit.page.locator("#more").click()
-    visit.says("48 pictures a side")
+    visit.says("48 pictures of each imitator")
     visit.take("mimicry")
 
 
