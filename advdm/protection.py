@@ -36,6 +36,8 @@ from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
 from advdm.visibility import COLOUR, epsilon_for, is_grey
 
+Share = npt.NDArray[np.float32]
+
 PROMPT = "a painting"
 MOMENTUM = 0.9
 """Of the running mean of gradients (MI-FGSM, Dong et al. 2018): what steps with other timesteps, noise and views agree
@@ -61,13 +63,15 @@ class Protected:
 class Step:
     """One finished step: its number from 1, and the mean loss over its samples before it moved.
 
-    Stop after any step: `protected()` is a valid result. The perturbation moves on with the next step.
+    Stop after any step: `protected()` is a valid result. The perturbation moves on with the next step. settings are
+    those of the attack, with the epsilon that a strength chose.
     """
 
     number: int
     loss: float
     painting: Painting
     perturbation: Tensor
+    settings: Settings
 
     def protected(self) -> Protected:
         return Protected(self.painting, apply_perturbation(self.painting.levels, self.perturbation))
@@ -79,13 +83,14 @@ def protect(
     *,
     target: Painting | None = None,
     mask: Levels | None = None,
+    strength: str | None = None,
     **settings: int | float | str | bool | None,
 ) -> Protected:
     """Protect a painting against one model; `settings` are those of `Settings`. Raises SettingsError.
 
     On one machine's CPU the same arguments give the same bytes.
     """
-    *_, last = protection_steps(painting, model, Settings(**settings), target, mask)  # type: ignore[arg-type]
+    *_, last = protection_steps(painting, model, Settings(**settings), target, mask, strength)  # type: ignore[arg-type]
     return last.protected()
 
 
@@ -95,13 +100,19 @@ def protection_steps(
     settings: Settings,
     target: Painting | None = None,
     mask: Levels | None = None,
+    strength: str | None = None,
 ) -> Iterator[Step]:
     """The attack, one `Step` at a time. Raises SettingsError.
 
     target, for the objectives that have one, is a picture of any size; None is a pattern. mask (H, W) uint8 is white
-    where the painting may change, black where it may not, and grey in between.
+    where the painting may change, black where it may not, and grey in between. strength, one of `settings.STRENGTHS`,
+    chooses epsilon for this painting, whatever the settings say.
     """
     settings.check_target(target)
+    own = own_share(painting, settings)
+    if strength:
+        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings, own))
+    limits = whole_levels(own if mask is None else masked(own, mask), settings.epsilon)
     aim = target_latents(target_levels(painting, target), model) if settings.objective in TARGETED else None
     generator = torch.Generator().manual_seed(settings.seed)
     condition = model.embed(PROMPT)
@@ -111,7 +122,7 @@ def protection_steps(
         grey = painting.grey or (not settings.evenly and is_grey(painting.levels))
         levels = levels[:, :1] if grey else levels
         perturbation, trail = (torch.zeros(levels.shape, device=model.device) for _ in range(2))
-        share = torch.from_numpy(shares(painting, settings, mask)).to(model.device)
+        share = torch.from_numpy(limits).to(model.device)
     axes = None if settings.evenly or grey else COLOUR.to(model.device)
     height, width = painting.levels.shape[:2]
     for number in range(1, settings.steps + 1):
@@ -125,29 +136,39 @@ def protection_steps(
             loss, gradient = finite_gradient(model, generator, look)
             accumulate(view.crop(trail), gradient, 0 if settings.as_published else MOMENTUM)
             move(perturbation, trail, levels, share, axes, settings)
-        yield Step(number, loss, painting, perturbation)
+        yield Step(number, loss, painting, perturbation, settings)
 
 
-def shares(painting: Painting, settings: Settings, mask: Levels | None) -> npt.NDArray[np.float32]:
-    """How much of epsilon each pixel may use, (H, W) float32 in [0, 1], a whole number of levels everywhere."""
-    height, width = painting.levels.shape[:2]
-    if mask is not None and mask.shape != (height, width):
+def own_share(painting: Painting, settings: Settings) -> Share:
+    """How much of epsilon each pixel of a painting may use, (H, W) float32 in [0, 1]."""
+    return np.ones(painting.levels.shape[:2], np.float32) if settings.evenly else budget(painting.levels)
+
+
+def masked(share: Share, mask: Levels) -> Share:
+    """As much less of it as the mask (H, W) uint8 is darker than white. Raises SettingsError."""
+    if mask.shape != share.shape:
+        height, width = share.shape
         raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")
-    share = np.ones((height, width), np.float32) if settings.evenly else budget(painting.levels)
-    if mask is not None:
-        share = share * mask.astype(np.float32) / np.float32(LEVELS)
-    return (np.rint(share * settings.epsilon) / settings.epsilon).astype(np.float32)
+    return share * mask.astype(np.float32) / np.float32(LEVELS)
 
 
-def epsilon_of(strength: str, painting: Painting, model: LatentDiffusion, settings: Settings) -> int:
+def whole_levels(share: Share, epsilon: int) -> Share:
+    """The share at which each pixel's limit is a whole number of levels."""
+    return (np.rint(share * epsilon) / epsilon).astype(np.float32)
+
+
+def epsilon_of(
+    strength: str, painting: Painting, model: LatentDiffusion, settings: Settings, share: Share | None = None
+) -> int:
     """The epsilon at which the change should be as visible in this painting as one of STRENGTHS says.
 
     A mask has no say in it: what is left clean does not make the rest more visible.
     """
-    # Shares at the finest rounding: epsilon_for rounds what each epsilon makes of them.
-    share = shares(painting, replace(settings, epsilon=MOST_EPSILON), None)
+    share = own_share(painting, settings) if share is None else share
     axes = torch.eye(3) if settings.evenly else COLOUR
-    return epsilon_for(painting.levels, share, STRENGTHS[strength], model.size, axes)
+    # At the finest rounding: epsilon_for rounds what each epsilon makes of it.
+    finest = whole_levels(share, MOST_EPSILON)
+    return epsilon_for(painting.levels, finest, STRENGTHS[strength], model.size, axes)
 
 
 def accumulate(trail: Tensor, gradient: Tensor, momentum: float) -> None:

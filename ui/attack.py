@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from advdm import Comparison, Settings, SettingsError, compare, protection_steps, read_painting
 from advdm.paintings import write_preview
-from advdm.protection import epsilon_of
 from advdm.settings import STRENGTHS
 from ui.runs import Run, model, whole
 from ui.uploads import clean_parts
@@ -80,11 +79,9 @@ def attack(order: Order, brush: Any, folder: Path, run: Run) -> Generator[Moment
     painting = read_painting(order.painting)
     mask = clean_parts(painting.size, order.mask, brush)
     target = read_painting(order.target) if order.target else None
-    settings = order.settings
-    if not order.epsilon:
-        settings = replace(settings, epsilon=epsilon_of(order.strength, painting, model(), settings))
+    strength = None if order.epsilon else order.strength
     due = 0.0
-    for step in protection_steps(painting, model(), settings, target, mask):
+    for step in protection_steps(painting, model(), order.settings, target, mask, strength):
         if run.stopped:
             break
         if (now := time.monotonic()) >= due:
@@ -93,5 +90,5 @@ def attack(order: Order, brush: Any, folder: Path, run: Run) -> Generator[Moment
             due = now + max(1, 6 * (time.monotonic() - now))  # watching must not become most of the work
     yield Moment(step.number)
     path = step.protected().save(folder / f"{painting.name}_protected.png")
-    result = Result(str(path), replace(settings, steps=step.number), compare(painting, read_painting(path)))
+    result = Result(str(path), replace(step.settings, steps=step.number), compare(painting, read_painting(path)))
     yield Moment(step.number, result=result)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,14 +120,12 @@ def protect_one(
     """Protect one painting, and measure the file that was written."""
     from advdm.metrics import compare
     from advdm.paintings import mask_levels, read_painting
-    from advdm.protection import epsilon_of, protection_steps
+    from advdm.protection import protection_steps
 
     start = time.perf_counter()
     painting = terminal.read_aloud(source, terminal.say)
     white = mask_levels(mask) if mask else None
-    if strength:
-        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings))
-    for step in protection_steps(painting, model, settings, target, white):
+    for step in protection_steps(painting, model, settings, target, white, strength):
         bar.update()
         last = step
     make_folder(output.parent)
@@ -137,7 +135,7 @@ def protect_one(
     if measured["max_change"] == 0:
         terminal.say(f"{shown(source)}: The copy came out unchanged; take more steps or a larger epsilon.")
     measured = {name: value if math.isfinite(value) else None for name, value in measured.items()}  # as JSON wants it
-    used = {"epsilon": settings.epsilon, "step_size": settings.stride}
+    used = {"epsilon": last.settings.epsilon, "step_size": last.settings.stride}
     return {**used, "protected": shown(output), "seconds": round(seconds, 2), **measured}
 
 
