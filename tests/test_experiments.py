@@ -288,7 +288,7 @@ def test_two_processes_share_the_work(one_thread: None) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     environment = {**ENVIRONMENT, **shared, "ADVDM_MODEL": os.environ["ADVDM_MODEL"], "ADVDM_DEVICE": "cpu"}
     running = [
         subprocess.Popen(
