@@ -506,13 +506,16 @@ class TestApi:
         assert app_server.app().demo._queue.max_size >= 50, "nobody is turned away below"
         app_server.endless_runs(monkeypatch)
         first = client.submit(handle_file(file), epsilon=8, steps=app_server.ENDLESS, api_name="/protect")
-        app_server.wait_until(first.outputs)
-        second = client.submit(handle_file(file), epsilon=8, steps=1, api_name="/protect")
-        third = client.submit(handle_file(HARVEST), handle_file(CHURCH), steps=1, count=1, api_name="/mimic")
-        app_server.wait_until(lambda: third.status().code == Status.IN_QUEUE and third.status().rank == 1)
-        assert second.outputs() == []
-        before = app_server.runs()
-        first.cancel()  # whoever leaves frees the lane, and leaves nothing
+        try:
+            app_server.wait_until(first.outputs)
+            second = client.submit(handle_file(file), epsilon=8, steps=1, api_name="/protect")
+            app_server.wait_until(lambda: second.status().code == Status.IN_QUEUE)
+            third = client.submit(handle_file(HARVEST), handle_file(CHURCH), steps=1, count=1, api_name="/mimic")
+            app_server.wait_until(lambda: third.status().code == Status.IN_QUEUE and third.status().rank == 1)
+            assert second.outputs() == []
+            before = app_server.runs()
+        finally:
+            first.cancel()  # whoever leaves frees the lane, and leaves nothing
         path, _ = second.result(app_server.LONG)
         assert path.endswith("sea_protected.png")
         third.result(app_server.LONG)
