@@ -26,6 +26,8 @@ from torch import Tensor
 from advdm.paintings import Levels
 from advdm.visibility import COLOUR, OPPONENT, WHITE, P, bands, is_grey, masking
 
+Share = npt.NDArray[np.float32]
+
 LONGEST = 1024
 """Larger paintings are halved until the long side is at most this: an attack's pattern grows with the painting."""
 SMOOTH = 1 / 120
@@ -39,7 +41,7 @@ STEEPER = 2
 3 protects less (docs/lab-notes.md)."""
 
 
-def budget(levels: Levels) -> npt.NDArray[np.float32]:
+def budget(levels: Levels) -> Share:
     """The share of epsilon that each pixel of (H, W, 3) uint8 levels may use: (H, W) float32 in [LEAST, 1]."""
     height, width = levels.shape[:2]
     halvings = max(0, int(np.ceil(np.log2(max(height, width) / LONGEST))))
@@ -50,7 +52,7 @@ def budget(levels: Levels) -> npt.NDArray[np.float32]:
     share = gaussian(_seen(pixels, halvings, axes).log().mul(exponent).numpy(), SMOOTH * max(picture.shape))
     share = np.exp(share - np.percentile(share, FULL)).clip(LEAST, 1)
     full = F.interpolate(torch.from_numpy(share)[None, None], size=(height, width), mode="bilinear")
-    shares: npt.NDArray[np.float32] = full[0, 0].numpy()
+    shares: Share = full[0, 0].numpy()
     return shares
 
 

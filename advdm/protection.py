@@ -21,11 +21,10 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from advdm.budget import budget
+from advdm.budget import Share, budget
 from advdm.errors import SettingsError
 from advdm.models import Condition, LatentDiffusion
 from advdm.models.precision import finite_gradient
@@ -35,8 +34,6 @@ from advdm.settings import MOST_EPSILON, STRENGTHS, TARGETED, Settings
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
 from advdm.visibility import COLOUR, epsilon_for, is_grey
-
-Share = npt.NDArray[np.float32]
 
 PROMPT = "a painting"
 MOMENTUM = 0.9

@@ -1,7 +1,6 @@
 """The half of the Protect tab that works with the model; on ZeroGPU it runs in another process."""
 
 import time
-from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 from advdm import Comparison, Settings, SettingsError, compare, protection_steps, read_painting
 from advdm.paintings import write_preview
 from advdm.settings import STRENGTHS
-from ui.runs import Run, model, whole
+from ui.runs import Moments, Run, model, whole
 from ui.uploads import clean_parts
 
 PREVIEW_SIDE = 640
@@ -71,7 +70,7 @@ class Moment:
     result: Result | None = None
 
 
-def attack(order: Order, brush: Any, folder: Path, run: Run) -> Generator[Moment, None, None]:
+def attack(order: Order, brush: Any, folder: Path, run: Run) -> Moments[Moment]:
     """Previews about every second, and the result, also of a run that was stopped. Raises AdvDMError.
 
     Only files and small values go in and out.

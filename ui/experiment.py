@@ -1,7 +1,7 @@
 """The half of the Mimicry tab that works with the model; on ZeroGPU it runs in another process."""
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from advdm.judge import shared_judge
 from advdm.mimicry import ORIGINAL, PROMPT_ONLY, RANDOM, Finding, three_sides
 from advdm.settings import LEAST_PICTURES, InversionSettings, LoraSettings, MimicrySettings
 from advdm.sheets import picture
-from ui.runs import Run, model
+from ui.runs import Moments, Run, model
 
 MOST_PIXELS = 50_000_000
 """Of the pictures of one side, together."""
@@ -53,7 +53,7 @@ class Moment:
 
 def experiment(
     originals: list[str], copies: list[str], control: bool, settings: MimicrySettings, folder: Path, run: Run
-) -> Generator[Moment, None, None]:
+) -> Moments[Moment]:
     """Learn from every side, paint, and judge. Raises AdvDMError.
 
     Stop ends the learning or the painting; what is there is kept, and judged where it is enough. Only files and small
@@ -86,7 +86,7 @@ def experiment(
     yield from paint_more(now, folder, run)
 
 
-def paint_more(before: Moment, folder: Path, run: Run) -> Generator[Moment, None, None]:
+def paint_more(before: Moment, folder: Path, run: Run) -> Moments[Moment]:
     """Paint what the settings ask for beyond the pictures of before, and judge all that every side has by then."""
     # It is a file of ours, in a folder where nobody else can write.
     learned, wanted = torch.load(before.learned, model().device, weights_only=False)

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from inspect import signature
@@ -27,7 +27,7 @@ from advdm.settings import (
 )  # fmt: skip
 from ui.experiment import Moment, experiment, paint_more
 from ui.pace import Clock, Work, gpu_seconds, in_words, learning, painting, time_of
-from ui.runs import HIDDEN, VISIBLE, Run, model, not_possible, number_of, on_gpu, say, whole
+from ui.runs import HIDDEN, VISIBLE, Moments, Run, model, not_possible, number_of, on_gpu, say, whole
 from ui.uploads import objection
 
 LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", RANDOM: "Noise"}
@@ -101,13 +101,13 @@ def show_more(run: Run, known: Moment | None) -> Iterator[Shown]:
         raise not_possible("What was learned is gone: let the imitators learn again.")
     with run.working(known.learned, *known.downloads, *(path for side in known.pictures.values() for path in side)):
         now = more(known)
-        if now.settings.pictures <= known.count:
+        if now is None:
             raise not_possible(f"There are {MOST_OF_EACH} pictures of each prompt already, which are the most.")
         work = painting(now.settings, len(now.sides), known.count)
         yield from follow(run, work, paint_more, now, run.folder, run)
 
 
-def follow(run: Run, work: Work, task: Callable[..., Generator[Moment, None, None]], *given: Any) -> Iterator[Shown]:
+def follow(run: Run, work: Work, task: Callable[..., Moments[Moment]], *given: Any) -> Iterator[Shown]:
     """What the page shows of each moment of an experiment, and of its end."""
     started, clock, start = time.monotonic(), Clock(work), None
     blank = run.folder / "blank.png"
@@ -164,19 +164,23 @@ def mimic(*wishes: Any) -> Iterator[tuple[list[tuple[str, str]], dict[str, Any] 
 mimic.__signature__ = signature(Order)  # type: ignore[attr-defined]  # whose names the API's parameters have
 
 
-def more(known: Moment) -> Moment:
-    """The same experiment with twice as many pictures, at least one more of each prompt, and enough for a verdict."""
+def more(known: Moment) -> Moment | None:
+    """The same experiment with twice as many pictures, at least one more of each prompt, and enough for a verdict.
+
+    None where there are as many as can be.
+    """
     prompts = len(known.settings.prompts)
     pictures = max(2 * known.count, known.count + prompts, LEAST_PICTURES)
-    return replace(known, settings=replace(known.settings, count=min(MOST_OF_EACH, math.ceil(pictures / prompts))))
+    settings = replace(known.settings, count=min(MOST_OF_EACH, math.ceil(pictures / prompts)))
+    return replace(known, settings=settings) if settings.pictures > known.count else None
 
 
 def more_label(known: Moment) -> str:
-    settings = more(known).settings
-    if settings.pictures <= known.count:
+    now = more(known)
+    if now is None:
         return "No more pictures"
-    cost = time_of(painting(settings, len(known.sides), known.count))
-    return f"Paint {number_of(settings.pictures - known.count, 'more picture')} with each imitator{cost}"
+    cost = time_of(painting(now.settings, len(now.sides), now.count))
+    return f"Paint {number_of(now.settings.pictures - now.count, 'more picture')} with each imitator{cost}"
 
 
 def complaint(original: Sequence[str], protected: Sequence[str]) -> str:
