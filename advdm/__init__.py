@@ -8,31 +8,23 @@ if TYPE_CHECKING:
     from advdm.metrics import Comparison, compare
     from advdm.models import LatentDiffusion, load_model
     from advdm.paintings import Painting, read_painting
-    from advdm.protection import Protected, Step, protect, protection_steps
+    from advdm.protection import Step, protect, protection_steps
     from advdm.settings import Settings
 
 _HOMES = {
-    "AdvDMError": "errors",
-    "Comparison": "metrics",
-    "LatentDiffusion": "models",
-    "ModelError": "errors",
-    "Painting": "paintings",
-    "PaintingError": "errors",
-    "Protected": "protection",
-    "Settings": "settings",
-    "SettingsError": "errors",
-    "Step": "protection",
-    "compare": "metrics",
-    "load_model": "models",
-    "protect": "protection",
-    "protection_steps": "protection",
-    "read_painting": "paintings",
+    "errors": ("AdvDMError", "ModelError", "PaintingError", "SettingsError"),
+    "metrics": ("Comparison", "compare"),
+    "models": ("LatentDiffusion", "load_model"),
+    "paintings": ("Painting", "read_painting"),
+    "protection": ("Step", "protect", "protection_steps"),
+    "settings": ("Settings",),
 }
-__all__ = list(_HOMES)
+__all__ = [name for names in _HOMES.values() for name in names]
 
 
 def __getattr__(name: str) -> object:
     """Public names are imported when first used: `python -m advdm --help` must not wait for torch."""
-    if name in _HOMES:
-        return getattr(import_module(f"advdm.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"advdm.{home}"), name)
     raise AttributeError(f"module 'advdm' has no attribute '{name}'")

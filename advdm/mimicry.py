@@ -8,7 +8,7 @@ painting, 100 learned from the original. Picture i has a prompt and a seed of it
 sides differ only by what was learned; intervals are bootstrapped over the pictures, paired in the same way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -19,10 +19,10 @@ from torch import Tensor
 from advdm.imitators import Learned, LearningStep, learn, without_style
 from advdm.imitators.crops import crops
 from advdm.imitators.lora import RARE
-from advdm.judge import Judge, shared_judge
+from advdm.judge import style
 from advdm.metrics import likeness, max_change
 from advdm.models import LatentDiffusion
-from advdm.paintings import Painting
+from advdm.paintings import Painting, is_grey
 from advdm.settings import (
     IMITATORS,
     InversionSettings,
@@ -30,10 +30,8 @@ from advdm.settings import (
     MimicrySettings,
     RepaintSettings,
     Settings,
-    outer_name,
 )
 from advdm.statistics import Estimate, bootstrap_weights, estimate, squared_distances
-from advdm.visibility import is_grey
 
 PROMPT_ONLY, ORIGINAL, PROTECTED, RANDOM = "prompt only", "original", "protected", "random noise"
 """The sides. The first saw nothing; the last is the control."""
@@ -89,7 +87,7 @@ def mimicry(
         made.setdefault(painted.side, []).append(painted.pictures)
         yield painted
     pictures = {side: torch.cat(parts) for side, parts in made.items()}
-    yield judge(reference(model, sides[ORIGINAL], settings.seed), pictures, shared_judge())
+    yield judge(reference(model, sides[ORIGINAL], settings.seed), pictures)
 
 
 def check_mimicry(model: LatentDiffusion, settings: MimicrySettings) -> None:
@@ -129,12 +127,12 @@ def reference(model: LatentDiffusion, paintings: Sequence[Painting], seed: int =
     return torch.cat([model.reconstruct(view.to(model.device)).cpu() for view in views.split(1)])
 
 
-def judge(wanted: Tensor, pictures: Mapping[str, Tensor], network: Judge) -> Finding:
+def judge(wanted: Tensor, pictures: Mapping[str, Tensor], style: Callable[[Tensor], Tensor] = style) -> Finding:
     """How near each side's pictures (n, 3, S, S) come to the wanted ones (m, 3, S, S); n is the same for all."""
     count = len(pictures[ORIGINAL])
     weights = bootstrap_weights(count)
-    style = network.style(wanted)
-    draws = {side: squared_distances(network.style(made), style, weights) for side, made in pictures.items()}
+    aim = style(wanted)
+    draws = {side: squared_distances(style(made), aim, weights) for side, made in pictures.items()}
     given = draws[PROMPT_ONLY] - draws[ORIGINAL]
     gain = estimate(given / draws[PROMPT_ONLY])
     scales = {side: 100 * (draws[PROMPT_ONLY] - d) / given for side, d in draws.items()}
@@ -190,7 +188,7 @@ def sentence(word: str, gain: Estimate, imitation: Mapping[str, Estimate]) -> st
 def settings_used(settings: MimicrySettings, model: LatentDiffusion) -> dict[str, Any]:
     """For a report: everything that the result depends on, by the names of the command line's options."""
     name = next(name for name, kind in IMITATORS.items() if isinstance(settings.imitator, kind))
-    own = {outer_name(field): value for field, value in asdict(settings.imitator).items()}
+    own = asdict(settings.imitator)
     sampling = {"sampling_steps": settings.sampling.steps, "guidance": settings.sampling.guidance}
     painted = {"prompts": settings.prompts, "count": settings.count, **sampling, "seed": settings.seed}
     return {"model": model.title, "imitator": name, **own, **painted, **model.machine}

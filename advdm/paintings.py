@@ -66,6 +66,29 @@ class Painting:
         """The Pillow mode of the saved file: L, LA, RGB or RGBA."""
         return ("L" if self.grey else "RGB") + ("" if self.alpha is None else "A")
 
+    def save(self, path: StrPath, side: int | None = None) -> Path:
+        """Write a PNG with everything that the painting carries, whole or not at all; returns the path.
+
+        side: reduced to at most so many pixels a side, for a web page to show. Raises PaintingError if `path` is not a
+        .png or cannot be written, ValueError if a grey painting has levels of colour.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise PaintingError(f"{shown(path)} must be a .png: lossy formats like JPEG weaken the protection.")
+        if self.grey and (self.levels != self.levels[..., :1]).any():
+            raise ValueError("a grey painting needs three equal channels")
+        picture = Image.fromarray(self.levels[..., 0] if self.grey else self.levels)
+        if self.alpha is not None:
+            picture.putalpha(Image.fromarray(self.alpha))
+        if side:
+            picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        info = PngImagePlugin.PngInfo()
+        for kind, data in self.chunks:
+            info.add(kind, data)
+        with atomic_path(path, PaintingError) as temporary:
+            picture.save(temporary, "PNG", pnginfo=info, icc_profile=self.icc_profile, exif=self.exif, dpi=self.dpi)
+        return path
+
 
 def read_painting(path: StrPath) -> Painting:
     """The picture in `path`. Raises `PaintingError` unless it is accepted and whole."""
@@ -92,48 +115,17 @@ def read_painting(path: StrPath) -> Painting:
         )
 
 
+def is_grey(levels: Levels) -> bool:
+    """Whether a painting has no colour, and so its perturbation has none either."""
+    return bool((levels == levels[..., :1]).all())
+
+
 def mask_levels(mask: Painting) -> Levels:
-    """The lightness (height, width) of a picture that is used as a mask."""
-    return np.array(Image.fromarray(mask.levels).convert("L"))
-
-
-def write_painting(levels: Levels, like: Painting, path: StrPath) -> Path:
-    """Save `levels` as a PNG with everything else that `like` carries, whole or not at all; returns the path.
-
-    `levels` is uint8 (height, width, 3) as in `like`, its three channels equal if `like` is grey (else
-    ValueError). Raises `PaintingError` if `path` is not a .png or cannot be written.
-    """
-    if levels.dtype != np.uint8 or levels.shape != like.levels.shape:
-        raise ValueError(f"expected uint8 {like.levels.shape}, got {levels.dtype} {levels.shape}")
-    if like.grey and (levels != levels[..., :1]).any():
-        raise ValueError("a grey painting needs three equal channels")
-    return _write(_picture(levels, like), like, path)
-
-
-def write_preview(levels: Levels, like: Painting, path: StrPath, side: int) -> Path:
-    """Save `levels` as `write_painting` does, reduced to at most `side` pixels a side, for a web page to show."""
-    picture = _picture(levels, like)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _write(picture, like, path)
-
-
-def _picture(levels: Levels, like: Painting) -> Image.Image:
-    picture = Image.fromarray(levels[..., 0] if like.grey else levels)
-    if like.alpha is not None:
-        picture.putalpha(Image.fromarray(like.alpha))
-    return picture
-
-
-def _write(picture: Image.Image, like: Painting, path: StrPath) -> Path:
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise PaintingError(f"{shown(path)} must be a .png: lossy formats like JPEG weaken the protection.")
-    info = PngImagePlugin.PngInfo()
-    for kind, data in like.chunks:
-        info.add(kind, data)
-    with atomic_path(path, PaintingError) as temporary:
-        picture.save(temporary, "PNG", pnginfo=info, icc_profile=like.icc_profile, exif=like.exif, dpi=like.dpi)
-    return path
+    """The lightness (height, width) of a picture that is used as a mask; where it is transparent it is white."""
+    picture = Image.fromarray(mask.levels).convert("L")
+    if mask.alpha is not None:
+        picture = Image.composite(picture, Image.new("L", mask.size, "white"), Image.fromarray(mask.alpha))
+    return np.array(picture)
 
 
 def _tag(image: Image.Image, tag: int) -> object:

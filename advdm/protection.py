@@ -17,23 +17,20 @@ momentum.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from advdm.budget import Share, budget
+from advdm.budget import COLOUR, budget, masked, whole_levels
 from advdm.errors import SettingsError
 from advdm.models import Condition, LatentDiffusion
-from advdm.models.precision import finite_gradient
 from advdm.objectives import OBJECTIVES, Draw, draw
-from advdm.paintings import Levels, Painting, write_painting
-from advdm.settings import MOST_EPSILON, STRENGTHS, TARGETED, Settings
+from advdm.paintings import Levels, Painting, is_grey
+from advdm.settings import STRENGTHS, TARGETED, Settings
+from advdm.strength import epsilon_for
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
-from advdm.visibility import COLOUR, epsilon_for, is_grey
 
 PROMPT = "a painting"
 MOMENTUM = 0.9
@@ -42,18 +39,6 @@ on is the gradient of the expectation."""
 STRIP = 2**16
 """Pixels that are worked on at a time: few enough for the processor's caches, which makes a step's move six times as
 quick, and a large painting needs no second float copy."""
-
-
-@dataclass(frozen=True, eq=False)
-class Protected:
-    """A protected painting: 8-bit levels (H, W, 3) within epsilon of the painting's, channel by channel."""
-
-    painting: Painting
-    levels: Levels
-
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write a PNG of the painting's own size, mode and profile. Raises PaintingError."""
-        return write_painting(self.levels, self.painting, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +55,9 @@ class Step:
     perturbation: Tensor
     settings: Settings
 
-    def protected(self) -> Protected:
-        return Protected(self.painting, apply_perturbation(self.painting.levels, self.perturbation))
+    def protected(self) -> Painting:
+        """The painting with levels within epsilon of its own, channel by channel."""
+        return replace(self.painting, levels=apply_perturbation(self.painting.levels, self.perturbation))
 
 
 def protect(
@@ -82,8 +68,8 @@ def protect(
     mask: Levels | None = None,
     strength: str | None = None,
     **settings: int | float | str | bool | None,
-) -> Protected:
-    """Protect a painting against one model; `settings` are those of `Settings`. Raises SettingsError.
+) -> Painting:
+    """The painting as protected against one model; `settings` are those of `Settings`. Raises SettingsError.
 
     On one machine's CPU the same arguments give the same bytes.
     """
@@ -106,9 +92,15 @@ def protection_steps(
     chooses epsilon for this painting, whatever the settings say.
     """
     settings.check_target(target)
-    own = own_share(painting, settings)
+    if strength not in (None, *STRENGTHS):
+        raise SettingsError(f"There is no strength '{strength}'; choose from: {', '.join(STRENGTHS)}.")
+    height, width = painting.levels.shape[:2]
+    own = np.ones((height, width), np.float32) if settings.evenly else budget(painting.levels)
     if strength:
-        settings = replace(settings, epsilon=epsilon_of(strength, painting, model, settings, own))
+        # A mask has no say: what is left clean does not make the rest more visible.
+        colour = torch.eye(3) if settings.evenly else COLOUR
+        epsilon = epsilon_for(painting.levels, own, STRENGTHS[strength], model.size, colour)
+        settings = replace(settings, epsilon=epsilon)
     limits = whole_levels(own if mask is None else masked(own, mask), settings.epsilon)
     aim = target_latents(target_levels(painting, target), model) if settings.objective in TARGETED else None
     generator = torch.Generator().manual_seed(settings.seed)
@@ -121,7 +113,6 @@ def protection_steps(
         perturbation, trail = (torch.zeros(levels.shape, device=model.device) for _ in range(2))
         share = torch.from_numpy(limits).to(model.device)
     axes = None if settings.evenly or grey else COLOUR.to(model.device)
-    height, width = painting.levels.shape[:2]
     for number in range(1, settings.steps + 1):
         if settings.as_published:
             view = whole_view(height, width, model.size, model.factor)
@@ -130,42 +121,10 @@ def protection_steps(
         with model.enough_memory():
             pixels = torch.add(view.crop(perturbation), view.crop(levels), alpha=1 / LEVELS)
             look = partial(pixel_gradient, pixels, view, model, condition, settings, generator, aim)
-            loss, gradient = finite_gradient(model, generator, look)
+            loss, gradient = model.finite_gradient(look, generator)
             accumulate(view.crop(trail), gradient, 0 if settings.as_published else MOMENTUM)
             move(perturbation, trail, levels, share, axes, settings)
         yield Step(number, loss, painting, perturbation, settings)
-
-
-def own_share(painting: Painting, settings: Settings) -> Share:
-    """How much of epsilon each pixel of a painting may use, (H, W) float32 in [0, 1]."""
-    return np.ones(painting.levels.shape[:2], np.float32) if settings.evenly else budget(painting.levels)
-
-
-def masked(share: Share, mask: Levels) -> Share:
-    """As much less of it as the mask (H, W) uint8 is darker than white. Raises SettingsError."""
-    if mask.shape != share.shape:
-        height, width = share.shape
-        raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")
-    return share * mask.astype(np.float32) / np.float32(LEVELS)
-
-
-def whole_levels(share: Share, epsilon: int) -> Share:
-    """The share at which each pixel's limit is a whole number of levels."""
-    return (np.rint(share * epsilon) / epsilon).astype(np.float32)
-
-
-def epsilon_of(
-    strength: str, painting: Painting, model: LatentDiffusion, settings: Settings, share: Share | None = None
-) -> int:
-    """The epsilon at which the change should be as visible in this painting as one of STRENGTHS says.
-
-    A mask has no say in it: what is left clean does not make the rest more visible.
-    """
-    share = own_share(painting, settings) if share is None else share
-    axes = torch.eye(3) if settings.evenly else COLOUR
-    # At the finest rounding: epsilon_for rounds what each epsilon makes of it.
-    finest = whole_levels(share, MOST_EPSILON)
-    return epsilon_for(painting.levels, finest, STRENGTHS[strength], model.size, axes)
 
 
 def accumulate(trail: Tensor, gradient: Tensor, momentum: float) -> None:

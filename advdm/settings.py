@@ -114,12 +114,12 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class RepaintSettings:
-    """strength in [0.1, 1]: how much of the painting is painted anew."""
+    """repaint_strength in [0.1, 1]: how much of the painting is painted anew; `strength` is the painter's word."""
 
-    strength: float = 0.5
+    repaint_strength: float = 0.5
 
     def __post_init__(self) -> None:
-        within("strength", self.strength, 0.1, 1)
+        within("repaint strength", self.repaint_strength, 0.1, 1)
 
 
 ImitatorSettings = InversionSettings | LoraSettings | RepaintSettings
@@ -128,11 +128,6 @@ IMITATORS: dict[str, type[ImitatorSettings]] = {
     "lora": LoraSettings,
     "repaint": RepaintSettings,
 }
-
-
-def outer_name(field: str) -> str:
-    """What options and reports call a field of these: their `strength` says how visible a change may be."""
-    return "repaint_strength" if field == "strength" else field
 
 
 @dataclass(frozen=True)
@@ -164,7 +159,7 @@ class MimicrySettings:
             raise SettingsError(
                 f"At least {LEAST_PICTURES} pictures of each imitator are needed: more prompts, or more of each."
             )
-        if isinstance(self.imitator, RepaintSettings) and self.imitator.strength * self.sampling.steps < 1:
+        if isinstance(self.imitator, RepaintSettings) and self.imitator.repaint_strength * self.sampling.steps < 1:
             raise SettingsError(
                 "So little strength leaves no step to paint; choose more of it, or more sampling steps."
             )

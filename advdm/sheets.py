@@ -13,6 +13,8 @@ TEXT = 11
 LABELS = 110
 """Pixels left of the rows, and LINES of text above the columns."""
 LINES = 4
+MOST = 12
+"""Columns: a sheet of a hundred large pictures would be too wide for its file."""
 
 
 def levels_of(pixels: Tensor) -> Levels:
@@ -26,8 +28,9 @@ def picture(pixels: Tensor) -> Image.Image:
 
 
 def sheet(sides: Mapping[str, Tensor], columns: Sequence[str]) -> Image.Image:
-    """Pictures (n, 3, S, S) of each side in a row, each under its column and beside its side's name."""
-    strips = {name: picture(pictures.permute(1, 2, 0, 3).flatten(2)) for name, pictures in sides.items()}
+    """The first MOST pictures (n, 3, S, S) of each side in a row, under their columns and beside their side's name."""
+    columns = columns[:MOST]
+    strips = {name: picture(some[: len(columns)].permute(1, 2, 0, 3).flatten(2)) for name, some in sides.items()}
     side = next(iter(strips.values())).height
     head = TEXT * (LINES + 2)
     size = (LABELS + len(columns) * side + GAP, head + len(strips) * (side + GAP))

@@ -9,7 +9,7 @@ the contrast of the original and of the changed picture to the local mean light,
     D_kc = |T_kc - R_kc|^P / (1 + M_kc),   M_kc = sum_i W_ic * (FORGIVEN * local mean of min(|T_ki|, |R_ki|))^Q_i,
     JOD = 10 - SCALE * (sum over k, c of mean(D_kc^2)^2)^(POWER / 4).
 
-M is what the eye forgives: a change hides in contrast that the painting itself has there. `budget` uses it too.
+M is what the eye forgives: a change hides in contrast that the painting itself has there. `budget` and `strength` use it too.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advdm.paintings import Levels
-from advdm.settings import MOST_EPSILON
 
 WHITE, REFLECTED = 200.0, 0.6
 """Light of the screen's white and of its black, in cd/m^2: a 4K screen in an office, ColorVideoVDP's `standard_4k`."""
@@ -51,24 +50,9 @@ SCALE, POWER = 0.0180, 0.991
 TILE, ACROSS = 256, 3
 """A large picture is judged by so many tiles across and down, of so many pixels: in a fixed time."""
 
-COLOUR = torch.tensor([[0.4, 0.6, 0.0], [0.4, -0.18, -0.06], [0.4, 0.0, 0.6]])
-"""Columns: a step in lightness, red-green and blue-yellow, as red, green, blue. Blobs of colour are harder to see than
-blobs of light, and teach an imitator as little. With less lightness JOD rises on, but the eye and S-CIELAB disagree:
-at 0.2 there are magenta and green clouds everywhere, at 0.4 half of them. The sizes in a row sum to one at most, so
-that steps within epsilon stay within it."""
-
-GRAIN = 20 / 128
-"""Waves of the attack's pattern across a painting's short side, for each pixel of the model's: measured on atelier."""
-HARDNESS = 1.5
-"""Of the pattern's edges: with it the presets come out as visible as asked, by ColorVideoVDP, after 25 steps on twelve
-training paintings (benchmarks/visibility.py)."""
-
 WORDS = ((9.5, "invisible to most"), (9.2, "hard to see"), (8.7, "visible up close"), (7.5, "easy to see"))
 PLAIN = "obvious"
 """The least JOD of each word. At 9.5 six in ten pick the changed one of two, at 9 three in four, at 8 nine in ten."""
-START = 20
-"""The epsilon that is tried first."""
-GROWTH = 1.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,54 +66,12 @@ class Band:
 
 def visibility(original: Levels, changed: Levels) -> float:
     """How visible the change from one (H, W, 3) uint8 picture to another of its size is, in JOD; 10 for equal ones."""
-    return _jod(list(bands(_tiles(original))), _tiles(changed))
+    return jod_between(list(bands(tiles(original))), tiles(changed))
 
 
 def word(jod: float) -> str:
     """The same in a painter's words; see WORDS."""
     return next((said for least, said in WORDS if jod >= least), PLAIN)
-
-
-def epsilon_for(levels: Levels, budget: npt.NDArray[np.float32], jod: float, size: int, colour: Tensor) -> int:
-    """The largest epsilon, 1 to 64 levels, at which an attack should leave a painting at `jod` or above; else 1.
-
-    levels (H, W, 3) uint8; budget (H, W), the share of epsilon that each pixel may use; size: the model's side in
-    pixels; colour: the axes that the attack moves along, `torch.eye(3)` for red, green and blue by themselves. The
-    attack is imitated by a seeded pattern of its spectrum, on all axes at once as it does, within epsilon * budget.
-    """
-    pixels = _tiles(levels)
-    axes = torch.ones(3) if is_grey(levels) else colour.sum(1)
-    limits = _tiles(budget[..., None])
-    step = limits * _pattern(limits.shape, GRAIN * size / min(levels.shape[:2])) * axes.view(3, 1, 1)
-    original = list(bands(pixels))
-
-    # What is seen grows about as epsilon ** GROWTH, so each try points at the next: mostly there are three, where
-    # halving the range takes six. low passes, high does not.
-    low, high, epsilon = 0, MOST_EPSILON + 1, START
-    while high - low > 1:
-        epsilon = min(max(epsilon, low + 1), high - 1)
-        changed = (pixels * 255 + (epsilon * step).round()).clamp(0, 255) / 255
-        seen = 10 - _jod(original, changed)
-        low, high = (epsilon, high) if seen <= 10 - jod else (low, epsilon)
-        epsilon = int(epsilon * max(0, (10 - jod) / seen) ** (1 / GROWTH)) if seen else high
-    return max(1, low)
-
-
-def is_grey(levels: Levels) -> bool:
-    """Whether a painting has no colour, and so its perturbation has none either."""
-    return bool((levels == levels[..., :1]).all())
-
-
-def _pattern(shape: torch.Size, frequency: float) -> Tensor:
-    """Blobs in [-1, 1], most of them near an end, of so many waves a pixel: a difference of Gaussians, of noise."""
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    rows, columns = torch.fft.fftfreq(shape[-2])[:, None], torch.fft.rfftfreq(shape[-1])
-    squares = (rows**2 + columns**2) / frequency**2
-    # Most passes where squares is 1.
-    passed = torch.exp(-0.603 * squares) - torch.exp(-0.603 * 2.56 * squares)
-    blobs = torch.fft.irfft2(torch.fft.rfft2(noise) * passed, s=shape[-2:])
-    pattern: Tensor = (HARDNESS * blobs / blobs.std()).clamp(-1, 1)
-    return pattern
 
 
 def bands(pixels: Tensor, halvings: int = 0) -> Iterator[Band]:
@@ -164,7 +106,8 @@ def masking(contrast: Tensor) -> Tensor:
     return torch.einsum("io,nihw->nohw", W, (FORGIVEN * near) ** Q)
 
 
-def _jod(original: list[Band], changed: Tensor) -> float:
+def jod_between(original: list[Band], changed: Tensor) -> float:
+    """JOD of (N, 3, h, w) changed pixels against the bands of the original ones."""
     total = torch.zeros(())
     for one, other in zip(original, bands(changed), strict=True):
         response = other.response / other.sensitivity * one.sensitivity
@@ -176,7 +119,7 @@ def _jod(original: list[Band], changed: Tensor) -> float:
     return jod
 
 
-def _tiles(picture: npt.NDArray[np.generic]) -> Tensor:
+def tiles(picture: npt.NDArray[np.generic]) -> Tensor:
     """(H, W, C), or tiles of a large one spread evenly over it, as (N, C, h, w) float; uint8 comes out in [0, 1]."""
     height, width = picture.shape[:2]
     if height * width <= (ACROSS * TILE) ** 2:

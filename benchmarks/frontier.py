@@ -10,7 +10,7 @@ ColorVideoVDP's (pip install cvvdp; in JOD, 10 is no difference). What is finish
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from pandas import DataFrame
 
-from advdm.experiments.evaluate import protected_copy
 from advdm.experiments.measure import Row, Side, measure
 from advdm.experiments.tables import markdown, remarks, summarise
 from advdm.mimicry import ORIGINAL, RANDOM, with_random_noise
 from advdm.models import LatentDiffusion, load_model
 from advdm.paintings import Painting, read_painting
 from advdm.portfolios import find_paintings
-from advdm.protection import epsilon_of
+from advdm.protection import protect, protection_steps
 from advdm.settings import STRENGTHS, LoraSettings, MimicrySettings, Settings
 
 NEAR, TRIES = 0.1, 4
@@ -69,17 +68,17 @@ def sides_of(
     """Every side but the original."""
 
     def attacked(settings: Settings, epsilon: int) -> Painting:
-        return protected_copy(painting, model, replace(settings, epsilon=epsilon, steps=steps), lambda done: None)
+        return protect(painting, model, **asdict(replace(settings, epsilon=epsilon, steps=steps)))
 
     for epsilon in EPSILONS:
         yield Side(RANDOM, epsilon), with_random_noise(painting, epsilon, 0)
         yield Side("advdm, even", epsilon), attacked(Settings(even=True), epsilon)
     for strength in STRENGTHS:
-        epsilon = epsilon_of(strength, painting, model, Settings())
-        ours = attacked(Settings(), epsilon)
+        *_, last = protection_steps(painting, model, Settings(steps=steps), strength=strength)
+        ours, start = last.protected(), last.settings.epsilon
         yield Side(strength), ours
         for kind in kinds:
-            yield Side(f"{kind}, as {strength}"), brought_to(jod(ours), partial(attacked, KINDS[kind]), jod, epsilon)
+            yield Side(f"{kind}, as {strength}"), brought_to(jod(ours), partial(attacked, KINDS[kind]), jod, start)
 
 
 def rows_of(file: Path, model: LatentDiffusion, steps: int, kinds: list[str]) -> list[Row]:

@@ -20,12 +20,11 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 from skimage.color import deltaE_ciede2000, rgb2xyz, xyz2lab
 
-from advdm import load_model, protect, read_painting
-from advdm.budget import budget
+from advdm import load_model, protection_steps, read_painting
+from advdm.budget import COLOUR, budget
 from advdm.portfolios import find_paintings
-from advdm.protection import epsilon_of
 from advdm.settings import STRENGTHS, Settings
-from advdm.visibility import COLOUR, visibility
+from advdm.visibility import visibility
 
 DISPLAY, PIXELS_A_DEGREE = "standard_4k", 75.4
 """30 inches, 200 cd/m^2, in an office, from twice its height."""
@@ -93,10 +92,10 @@ def main() -> None:
         for changed in changes(painting.levels, seed):
             judged(painting.levels, changed)
         for name in STRENGTHS:
-            epsilon = epsilon_of(name, painting, model, Settings(steps=STEPS))
-            copy = protect(painting, model, epsilon=epsilon, steps=STEPS).levels
+            *_, last = protection_steps(painting, model, Settings(steps=STEPS), strength=name)
+            copy = last.protected().levels
             jod = judged(painting.levels, copy)
-            row = {"preset": name, "epsilon": epsilon, "ours": pairs[-1][1], "jod": jod}
+            row = {"preset": name, "epsilon": last.settings.epsilon, "ours": pairs[-1][1], "jod": jod}
             reached.append({**row, "scielab": scielab(painting.levels, copy)})
         print(file.stem, flush=True)
     theirs, ours = np.array(pairs).T

@@ -50,10 +50,3 @@ def test_a_stock_pipeline_paints_the_same_from_its_file(request, model_name, bui
     generator = torch.Generator().manual_seed(7)
     picture = pipeline(PROMPT.replace("{}", RARE), generator=generator, **options).images
     torch.testing.assert_close(lora.paint(model, [PROMPT], [7], HOW), picture, rtol=0, atol=1e-4)
-
-
-def test_another_rank_paints_beside_one_that_learns(tiny, painting):
-    small = learn_one(tiny, painting, LoraSettings(steps=1, rank=2, batch=1))
-    alone = small.paint(tiny, [PROMPT], [7], HOW)
-    for _ in learn(tiny, [[painting]], SETTINGS):
-        assert torch.equal(small.paint(tiny, [PROMPT], [7], HOW), alone)

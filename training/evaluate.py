@@ -20,7 +20,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from advdm.judge import Judge, frechet_distance, knn_precision
+from advdm.judge import embedding, frechet_distance, knn_precision
 from training.classifier import load_classifier, right
 from training.manners import MANNERS
 from training.pictures import painted_pictures
@@ -187,13 +187,13 @@ def prompts(atelier: Atelier) -> None:
 
 def frechet(atelier: Atelier) -> None:
     """Equal numbers of pictures on all sides, for the distance falls with the number."""
-    judge, count = Judge(), len(atelier.samples)
-    real, second = judge.embedding(atelier.fresh[:count]), atelier.fresh[count : 2 * count]
+    count = len(atelier.samples)
+    real, second = embedding(atelier.fresh[:count]), atelier.fresh[count : 2 * count]
     sides = {"fresh pictures (the floor)": second, "reconstructions": atelier.reconstructed(second)}
     for name, pictures in (sides | {"samples": atelier.samples}).items():
-        embedding = judge.embedding(pictures)
-        show(f"Fréchet distance, {name}", frechet_distance(real, embedding))
-        show(f"k-NN precision, {name}", knn_precision(real, embedding))
+        painted = embedding(pictures)
+        show(f"Fréchet distance, {name}", frechet_distance(real, painted))
+        show(f"k-NN precision, {name}", knn_precision(real, painted))
 
 
 def sheets(atelier: Atelier) -> None:

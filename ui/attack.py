@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from advdm import Comparison, Settings, SettingsError, compare, protection_steps, read_painting
-from advdm.paintings import write_preview
+from advdm.files import shown
 from advdm.settings import STRENGTHS
 from ui.runs import Moments, Run, model, whole
 from ui.uploads import clean_parts
@@ -55,9 +55,12 @@ class Result:
     settings: Settings
     comparison: Comparison
 
-    def report(self, seconds: float) -> dict[str, Any]:
-        """As the command line's --report."""
-        used = {**asdict(self.settings), "step_size": self.settings.stride, "seconds": round(seconds, 2)}
+    def report(self, order: Order, brush: Any, seconds: float) -> dict[str, Any]:
+        """As the command line's --report; and whether the brush was used."""
+        files = {name: shown(file) for name in ("target", "mask") if (file := getattr(order, name))}
+        chosen = {} if order.epsilon else {"strength": order.strength}
+        used = {**asdict(self.settings), "step_size": self.settings.stride, **chosen, **files}
+        used |= {"brush": brush is not None, "seconds": round(seconds, 2)}
         return {"model": model().title, **model().machine, **used, **asdict(self.comparison)}
 
 
@@ -85,7 +88,7 @@ def attack(order: Order, brush: Any, folder: Path, run: Run) -> Moments[Moment]:
             break
         if (now := time.monotonic()) >= due:
             preview = folder / f"preview{step.number}.png"
-            yield Moment(step.number, str(write_preview(step.protected().levels, painting, preview, PREVIEW_SIDE)))
+            yield Moment(step.number, str(step.protected().save(preview, PREVIEW_SIDE)))
             due = now + max(1, 6 * (time.monotonic() - now))  # watching must not become most of the work
     yield Moment(step.number)
     path = step.protected().save(folder / f"{painting.name}_protected.png")

@@ -17,7 +17,7 @@ EXPECTED: dict[tuple[str, str, int, int], Expected] = {
     ("atelier", "balanced", 25, 1): Expected(22, -4, 48, 8),
     ("atelier", "strong", 25, 1): Expected(-29, -102, -3, 8),
 }
-"""By the model's title, the strength's word, steps and samples, all else as usual; of others the page says nothing."""
+"""By the model's name, the strength's word, steps and samples, all else as usual; of others the page says nothing."""
 
 
 def sentence(*made: str | int) -> str:

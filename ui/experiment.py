@@ -14,7 +14,6 @@ from advdm import Painting, SettingsError, read_painting
 from advdm import mimicry as library
 from advdm.files import shown
 from advdm.imitators import learn
-from advdm.judge import shared_judge
 from advdm.mimicry import ORIGINAL, PROMPT_ONLY, RANDOM, Finding, three_sides
 from advdm.settings import LEAST_PICTURES, InversionSettings, LoraSettings, MimicrySettings
 from advdm.sheets import picture
@@ -104,7 +103,7 @@ def paint_more(before: Moment, folder: Path, run: Run) -> Moments[Moment]:
             break
     if now.count >= LEAST_PICTURES:
         compared = {side: read_pictures(files[: now.count]) for side, files in now.pictures.items()}
-        now = replace(now, finding=library.judge(wanted.cpu(), compared, shared_judge()))
+        now = replace(now, finding=library.judge(wanted.cpu(), compared))
     yield now
 
 

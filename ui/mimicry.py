@@ -57,6 +57,8 @@ class Order(NamedTuple):
 
     @property
     def learner(self) -> ImitatorSettings:
+        if self.imitator not in IMITATORS:
+            raise SettingsError("Choose an imitator.")
         if self.imitator == "repaint":
             return RepaintSettings(self.strength)
         kind = IMITATORS[self.imitator]

@@ -20,7 +20,8 @@ WELCOME = """### How it works
 2. **Equal imitators** learn from the original, from the protected copy and, as a control, from random noise.
 3. **Look.** All paint the same subjects, and an independent judge measures how near each came to the painting.
 """
-CONTROL = "Noise with the same largest change, for comparison. It takes a third of the time."
+CONTROL = """Noise as strong as the copy's largest change. If it hindered the imitator as much, the copy would protect
+nothing. It makes the learning half as long again."""
 HOW = """What each learned from: nothing (unseen), the original, the protected copy, or random noise. Click a picture to
 enlarge it; the arrow keys go from one imitator to the next."""
 ABOUT = """### What this test is, and what it is not
@@ -39,7 +40,9 @@ def build_mimicry_tab(pair: gr.State) -> None:
             with gr.Row():
                 original, protected = paintings_input("Original"), paintings_input("Protected")
             imitator = gr.Radio(IMITATORS, value="inversion", label="Imitator")  # type: ignore[arg-type]
-            strength = gr.Slider(0.1, 1, RepaintSettings.strength, label="How much is painted anew", visible=False)
+            strength = gr.Slider(
+                0.1, 1, RepaintSettings.repaint_strength, label="How much is painted anew", visible=False
+            )
             control = gr.Checkbox(True, label="Random noise as a control", info=CONTROL)
             price = gr.Markdown()
             with gr.Row():

@@ -46,7 +46,7 @@ def learning(settings: MimicrySettings, sides: int) -> Work:
 
 def painting(settings: MimicrySettings, sides: int, start: int = 0) -> Work:
     """Pictures from number `start` on, of the sides and of one that saw nothing; guidance takes each step twice."""
-    share = settings.imitator.strength if isinstance(settings.imitator, RepaintSettings) else 1
+    share = settings.imitator.repaint_strength if isinstance(settings.imitator, RepaintSettings) else 1
     return {"picture": (settings.pictures - start) * (1 + sides * share) * settings.sampling.steps * 2 * FORWARD}
 
 

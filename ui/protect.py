@@ -15,7 +15,7 @@ import numpy as np
 
 from advdm import Painting, Settings, read_painting
 from advdm.files import shown
-from advdm.paintings import Levels, write_preview
+from advdm.paintings import Levels
 from advdm.portfolios import Found, Skipped, why_skipped
 from advdm.visibility import word
 from ui import expected
@@ -60,7 +60,7 @@ def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
     with run.working(order.painting, order.mask, order.target):
         steps = order.settings.steps
         original = read_painting(order.painting)
-        before = str(write_preview(original.levels, original, run.folder / "original.png", SHOWN_SIDE))
+        before = str(original.save(run.folder / "original.png", SHOWN_SIDE))
         gone = gr.update(value=None, interactive=False)
         yield Shown(say("Starting.", 0), gone, copies=None, report=None, summary="", change=None, several=HIDDEN)
         started = time.monotonic()
@@ -70,13 +70,13 @@ def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
         result, seconds = moment.result, time.monotonic() - started
         assert result is not None
         copy = read_painting(result.protected)
-        after = str(write_preview(copy.levels, copy, run.folder / "protected.png", SHOWN_SIDE))
+        after = str(copy.save(run.folder / "protected.png", SHOWN_SIDE))
         done = result.settings.steps
         end = f"{'Done' if done == steps else 'Stopped'} after {number_of(done, 'step')}: {shown(order.painting)}."
         yield Shown(
             say(end + unchanged(result)),
             gr.update(value=result.protected, interactive=True),
-            report=result.report(seconds),
+            report=result.report(order, brush, seconds),
             summary="\n\n".join(filter(None, [*summary(result, order, brush), *original.notes, reduced(original)])),
             slider=(before, after),
             change=details(original, copy, run.folder),
@@ -143,8 +143,8 @@ def protect(*wishes: Any) -> Iterator[tuple[str | None, dict[str, Any] | None]]:
     Monte-Carlo samples averaged in each step. step_size: in 8-bit levels, 0 for an eighth of epsilon. objective: what
     the attack pushes on. target: for textural, mist and ace a picture to drive to. even: spend epsilon evenly.
     as_published: the paper's algorithm and nothing else. seed: the same seed and settings give the same file.
-    The report holds the settings as used, seconds, max_change (8-bit levels), psnr (dB), ssim, perceptual (distance,
-    0 for equal pictures) and visibility (10 for no difference).
+    The report holds the settings as used, seconds, max_change (8-bit levels), visibility (10 for no difference), psnr
+    (dB) and ssim.
     """
     run, protected, report = Run.new(), None, None
     for page in show(run, False, None, None, *wishes):
@@ -165,7 +165,7 @@ def summary(result: Result, order: Order, brush: Any) -> list[str]:
     numbers = f"Epsilon {used.epsilon}{by} · largest change {found.max_change} of 255 levels · PSNR {psnr}"
     usual = Settings(epsilon=used.epsilon, steps=used.steps, samples=used.samples, seed=used.seed)
     as_measured = used == usual and not order.epsilon and order.mask is None and brush is None
-    hope = expected.sentence(model().title, order.strength, used.steps, used.samples) if as_measured else ""
+    hope = expected.sentence(model().name, order.strength, used.steps, used.samples) if as_measured else ""
     return [f"**{visible(result)}**", hope, f"{numbers} · SSIM {found.ssim:.3f}"]
 
 
@@ -191,9 +191,8 @@ def details(original: Painting, copy: Painting, folder: Path) -> list[tuple[str,
     before, after = middle(original.levels), middle(copy.levels)
     change = np.clip(128 + AMPLIFIED * (after.astype(np.int16) - before), 0, 255).astype(np.uint8)
     shows = {"Original": before, "Protected": after, f"Change x {AMPLIFIED}": change}
-    like = replace(original, alpha=None)
     return [
-        (str(write_preview(levels, like, folder / f"detail{number}.png", SHOWN_SIDE)), caption)
+        (str(replace(original, levels=levels, alpha=None).save(folder / f"detail{number}.png")), caption)
         for number, (caption, levels) in enumerate(shows.items())
     ]
 

@@ -11,7 +11,7 @@ from ui.attack import Order
 from ui.protect import AMPLIFIED, CHOOSE, EFFORTS, Shown, describe, new_files, new_painting, protect, show
 from ui.runs import LANE, QUIET, model, part_of_the_page, status_line, wire
 from ui.theme import gallery
-from ui.uploads import BrushInput, FilesInput, PaintingInput, shown_as
+from ui.uploads import BrushInput, FilesInput, FolderInput, PaintingInput, shown_as
 
 BALANCED = "balanced"
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -28,7 +28,7 @@ LIMITS = """### What to expect
 - JPEG, resizing, screenshots, attempts to remove it and newer models weaken it. Resize first, protect last.
 - Plain areas, like a sky, change least. Faces and pale walls may show it: look closely before you publish.
 - It stops nobody from copying the picture itself. Picture editors are out of its reach.
-- The copy is a PNG, larger than a JPEG: lossy formats would damage the protection.
+- The copy is a PNG, and larger than a JPEG. Saving it as a JPEG would weaken the protection.
 - Your painting stays in temporary files, which are deleted within the hour, and is used for nothing else.
 """
 
@@ -50,7 +50,7 @@ def build_protect_tab() -> gr.State:
                     mask = painting_input("Or a mask: black stays clean", height=160)
             with gr.Tab("Several") as several_tab:
                 files = FilesInput(label="Paintings", file_count="multiple", height=200)
-                folder = gr.UploadButton("Add a folder", file_count="directory", size="sm")
+                folder = FolderInput("Add a folder", file_count="directory", size="sm")
             words = [(name.capitalize(), name) for name in STRENGTHS]
             seen = "How visible the change may become. Subtle shows less and protects less."
             strength = gr.Radio(words, value=BALANCED, label="Strength", info=seen)
@@ -78,8 +78,8 @@ def build_protect_tab() -> gr.State:
                     report = gr.JSON(label="Report", show_label=False)
             with gr.Column(visible=False) as several:
                 copies = gr.File(label="Protected copies", file_count="multiple", interactive=False)
-            title = model().title
-            gr.Markdown(f"{ATELIER if title == 'atelier' else OTHERS.format(title)}\n\n{LIMITS}")
+            told = ATELIER if model().name == "atelier" else OTHERS.format(model().title)
+            gr.Markdown(f"{told}\n\n{LIMITS}")
 
     def pick(event: gr.SelectData) -> str:
         return examples[event.index]

@@ -14,7 +14,7 @@ from pydantic import model_validator
 
 from advdm import AdvDMError, read_painting
 from advdm.formats import check_painting
-from advdm.paintings import Levels, mask_levels, write_preview
+from advdm.paintings import Levels, mask_levels
 from ui.runs import not_possible
 
 EXAMPLE = {"path": "painting.png", "meta": {"_type": "gradio.FileData"}}
@@ -100,6 +100,12 @@ class FilesInput(gr.File, UploadsOnly):
     is_template = True
 
 
+class FolderInput(gr.UploadButton, UploadsOnly):
+    """gr.UploadButton that fetches nothing."""
+
+    is_template = True
+
+
 class BrushInput(gr.ImageEditor, UploadsOnly):
     """gr.ImageEditor that hands over where the brush went: (h, w) bool in the size of the picture below, or None."""
 
@@ -139,8 +145,7 @@ def under_the_brush(path: str | None) -> str | None:
 def preview(path: str, reduced: str, side: int) -> str | None:
     """Write the painting as a PNG of at most `side` pixels a side; None where it cannot be read."""
     try:
-        painting = read_painting(path)
-        return str(write_preview(painting.levels, painting, reduced, side))
+        return str(read_painting(path).save(reduced, side))
     except AdvDMError:
         return None
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeAlias, get_args
 from advdm import environment
 from advdm.errors import AdvDMError, SettingsError
 from advdm.files import reason, shown
-from advdm.settings import IMITATORS, MEANINGS, STRENGTHS, MimicrySettings, Sampling, Settings, outer_name
+from advdm.settings import IMITATORS, MEANINGS, STRENGTHS, MimicrySettings, Sampling, Settings
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
@@ -31,7 +31,7 @@ IMITATOR = {
     "learning_rate": "learning rate, tuned on atelier",
     "vectors": "inversion only: vectors in the learned word",
     "rank": "lora only: rank of the LoRA",
-    "strength": "repaint only: how much is painted anew, 0.1 (little) to 1 (all)",
+    "repaint_strength": "repaint only: how much is painted anew, 0.1 (little) to 1 (all)",
 }
 
 
@@ -95,7 +95,7 @@ def add_mimicry(command: Parser, prefix: str = "") -> None:
     who = "inversion learns a word, lora trains an add-on, repaint paints over the picture"
     add("--imitator", choices=IMITATORS, default=next(iter(IMITATORS)), help=who)
     for name, text in IMITATOR.items():
-        option = prefix + name if name == "steps" else outer_name(name).replace("_", "-")
+        option = prefix + name if name == "steps" else name.replace("_", "-")
         owners = {who: field for who, kind in IMITATORS.items() for field in fields(kind) if field.name == name}
         defaults = ", ".join(f"{who} {field.default}" for who, field in owners.items())
         kind: Any = next(iter(owners.values())).type
@@ -110,7 +110,7 @@ def mimicry_settings(options: argparse.Namespace, seed: int = 0) -> MimicrySetti
     given = {name: getattr(options, f"imitator_{name}") for name in IMITATOR}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given.keys() - {field.name for field in fields(kind)}:
-        raise SettingsError(f"The imitator '{options.imitator}' has no {outer_name(name).replace('_', ' ')}.")
+        raise SettingsError(f"The imitator '{options.imitator}' has no {name.replace('_', ' ')}.")
     prompts = read_prompts(options.prompts) if options.prompts else MimicrySettings.prompts
     return MimicrySettings(kind(**given), prompts, options.count, Sampling(options.sampling_steps), seed)
 

@@ -61,6 +61,8 @@ def check_report(path: Path, sources: Sequence[Path]) -> None:
         raise AdvDMError(f"The report {shown(path)} must be a .json.")
     if place(path) in map(place, sources):
         raise AdvDMError(f"The report {shown(path)} would replace a painting; choose another name.")
+    if path.is_dir():
+        raise AdvDMError(f"The report {shown(path)} is a folder; choose another name.")
     check_folder(path.parent)
 
 

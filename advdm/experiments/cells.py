@@ -13,38 +13,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from pandas import DataFrame
 
 from advdm.errors import AdvDMError
-from advdm.experiments.measure import Row, Side, Tick, measure
-from advdm.experiments.tables import markdown, remarks, summarise
+from advdm.experiments.evaluate import Evaluation
+from advdm.experiments.measure import Row, Tick, measure
+from advdm.experiments.robustness import Robustness
+from advdm.experiments.tables import best_way_first, markdown, remarks, summarise
 from advdm.files import atomic_path, clean, make_folder, reason, shown
 from advdm.imitators.crops import crops
 from advdm.models import LatentDiffusion
 from advdm.models.schedule import TRAINING
-from advdm.paintings import Painting, read_painting
-from advdm.settings import MimicrySettings
+from advdm.paintings import read_painting
 from advdm.sheets import sheet
 
-EXPERIMENT = 6
+EXPERIMENT = 7
 """To be raised with whatever changes the numbers of a cell and is no setting: older cells are then computed again."""
 
 
-class Experiment(Protocol):
-    """What `evaluate` and `robustness` differ in: a dataclass whose fields are its settings."""
-
-    @property
-    def seeds(self) -> int: ...
-    @property
-    def mimicry(self) -> MimicrySettings: ...
-    def sides(
-        self, paintings: Sequence[Painting], seed: int, model: LatentDiffusion, tick: Tick
-    ) -> dict[Side, list[Painting]]: ...
-    def ticks(self, paintings: int) -> int: ...
-    def finish(self, table: DataFrame) -> tuple[DataFrame, list[str]]: ...
+Experiment = Evaluation | Robustness
+"""A dataclass whose fields are its settings, with `sides`, what each imitator learns from, and `ticks`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ class Cell:
 
 def plan_cells(subjects: Sequence[Subject], output: Path, experiment: Experiment, model: LatentDiffusion) -> list[Cell]:
     """Every cell; its folder's name tells settings, weights and the pictures' bytes apart from all others."""
-    settings = {name: value for name, value in asdict(experiment).items() if name != "seeds"}  # type: ignore[call-overload]
+    settings = {name: value for name, value in asdict(experiment).items() if name != "seeds"}
     wanted = json.dumps([EXPERIMENT, type(experiment).__name__, settings, fingerprint(model)]).encode()
     cells = []
     for subject in subjects:
@@ -110,7 +100,7 @@ def make_cell(cell: Cell, model: LatentDiffusion, experiment: Experiment, tick: 
         prompts, _ = experiment.mimicry.order(0, experiment.mimicry.pictures)
         shown_to = {side: crops(ones[:1], model.size, 1, 0) for side, ones in sides.items()}
         nothing = torch.ones(1, 3, model.size, model.size)
-        made = {str(s): torch.cat([shown_to.get(s, nothing), some.cpu()]) for s, some in outcome.pictures.items()}
+        made = {str(s): torch.cat([shown_to.get(s, nothing), some]) for s, some in outcome.pictures.items()}
         sheet(made, ["learned from", *prompts]).save(folder / "sheet.jpg", quality=90)
         (folder / "cell.json").write_text(json.dumps(rows, indent=2) + "\n")
 
@@ -119,11 +109,11 @@ def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, m
     """NAME.md, NAME.csv and, of every subject, NAME_subjects.csv of finished cells; returns the first one's text."""
     name = type(experiment).__name__
     rows = [{**row, "subject": name} for cell, name in zip(cells, names_of(cells), strict=True) for row in cell.rows()]
-    table, first = experiment.finish(summarise(rows))
+    table, first = best_way_first(summarise(rows))
     subjects = len({cell.subject for cell in cells})
     counted = f"{subjects} subject{'s' * (subjects != 1)}, {experiment.seeds} seed{'s' * (experiment.seeds != 1)}"
     said = "\n".join(f"- {remark}" for remark in [*first, *remarks(table, rows)])
-    used = json.dumps(asdict(experiment))  # type: ignore[call-overload]
+    used = json.dumps(asdict(experiment))
     text = f"# {name}: {counted}, {model.title}\n\n{markdown(table)}\n{said}\n\nSettings: `{used}`\n"
     stem = name.lower()
     with atomic_path(output / f"{stem}.md") as path:

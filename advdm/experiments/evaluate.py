@@ -1,9 +1,6 @@
 """The paper's experiment: what imitators learn from originals, from random noise, and from protected copies."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-
-from pandas import DataFrame
 
 from advdm.experiments.measure import Side, Tick, ticks
 from advdm.mimicry import ORIGINAL, RANDOM, with_random_noise
@@ -34,14 +31,12 @@ class Evaluation(EvaluationSettings):
         attacks = len(self.objectives) * len(self.epsilons)
         return attacks * paintings * self.attack.steps + ticks(self.mimicry, 1 + len(self.epsilons) + attacks)
 
-    def finish(self, table: DataFrame) -> tuple[DataFrame, list[str]]:
-        """The table in its order, and what is to be said first."""
-        return table, []
 
-
-def protected_copy(painting: Painting, model: LatentDiffusion, attack: Settings, tick: Tick) -> Painting:
+def protected_copy(
+    painting: Painting, model: LatentDiffusion, attack: Settings, tick: Tick, strength: str | None = None
+) -> Painting:
     """The painting as an attack leaves it; ticks at every step."""
-    for step in protection_steps(painting, model, attack):
+    for step in protection_steps(painting, model, attack, strength=strength):
         tick(1)
         last = step
-    return replace(painting, levels=last.protected().levels)
+    return last.protected()

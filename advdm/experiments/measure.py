@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from advdm.imitators import Learned, LearningStep
-from advdm.judge import frechet_distance, knn_precision, shared_judge
+from advdm.judge import embedding, frechet_distance, knn_precision
 from advdm.metrics import compare, noise_error
 from advdm.mimicry import ORIGINAL, PROMPT_ONLY, Finding, Painted, mimicry
 from advdm.models import LatentDiffusion
@@ -78,18 +78,17 @@ def measure(
 
 def nearness(finding: Finding, pictures: Mapping[Side, Tensor]) -> dict[Side, Row]:
     """How near each side's pictures come to the painting, by the judge's style and by the paper's own metrics."""
-    judge = shared_judge()
-    wanted = judge.embedding(finding.wanted)
+    wanted = embedding(finding.wanted)
     rows = {}
     for side, made in pictures.items():
-        embedding, scale = judge.embedding(made), finding.imitation.get(str(side))
+        painted, scale = embedding(made), finding.imitation.get(str(side))
         rows[side] = {
             "distance": finding.distance[str(side)],
             "imitation": scale and scale.value,
             "imitation_low": scale and scale.low,
             "imitation_high": scale and scale.high,
-            "frechet_distance": frechet_distance(wanted, embedding),
-            "knn_precision": knn_precision(wanted, embedding),
+            "frechet_distance": frechet_distance(wanted, painted),
+            "knn_precision": knn_precision(wanted, painted),
         }
     gain = finding.gain
     rows[Side(ORIGINAL)] |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}

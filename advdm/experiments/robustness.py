@@ -3,20 +3,19 @@
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
-from pandas import DataFrame
 from PIL import Image
 from torch import Tensor
 
 from advdm.experiments.evaluate import protected_copy
 from advdm.experiments.measure import Side, Tick, ticks
 from advdm.imitators.crops import ZOOM
-from advdm.mimicry import ORIGINAL, PROTECTED, RANDOM, with_random_noise
+from advdm.mimicry import ORIGINAL, PROTECTED, RANDOM, three_sides
 from advdm.models import LatentDiffusion
 from advdm.paintings import Levels, Painting
-from advdm.protection import epsilon_of
 from advdm.settings import MimicrySettings, Sampling, Settings
 from advdm.sheets import levels_of
 from advdm.views import LEVELS, whole_view
@@ -58,9 +57,11 @@ def consistent(levels: Levels, model: LatentDiffusion) -> Levels:
     A painting survives the autoencoder, a perturbation against it does not.
     """
     pixels = seen_whole(levels, model)
-    change = torch.zeros_like(pixels, requires_grad=True)
-    optimizer = torch.optim.Adam([change], RATE)
-    with model.enough_memory(), torch.enable_grad():
+
+    @torch.enable_grad()
+    def descended() -> Tensor:
+        change = torch.zeros_like(pixels, requires_grad=True)
+        optimizer = torch.optim.Adam([change], RATE)
         for _ in range(STEPS):
             moved = pixels + change
             loss = (model.decode(model.encode(moved).mean) - moved).square().sum()
@@ -69,7 +70,9 @@ def consistent(levels: Levels, model: LatentDiffusion) -> Levels:
             with torch.no_grad():
                 size = change.square().mean().sqrt()
                 change.mul_((BOUND / size).clamp(max=1))
-    return levels_of((pixels + change)[0])
+        return (pixels + change).detach()
+
+    return levels_of(model.finite(descended)[0])
 
 
 def seen_whole(levels: Levels, model: LatentDiffusion) -> Tensor:
@@ -97,30 +100,18 @@ class Robustness:
     attack: Settings = field(default_factory=Settings)
     mimicry: MimicrySettings = field(default_factory=MimicrySettings)
     strength: str | None = None
-
-    @property
-    def seeds(self) -> int:
-        return 1
+    seeds: ClassVar = 1
 
     def sides(
         self, paintings: Sequence[Painting], seed: int, model: LatentDiffusion, tick: Tick
     ) -> dict[Side, list[Painting]]:
         """Original, random noise and protected copy, each cleaned in each way."""
-        epsilons = [self.attack.epsilon for _ in paintings]
-        if self.strength:
-            epsilons = [epsilon_of(self.strength, one, model, self.attack) for one in paintings]
-        attacks = [replace(self.attack, epsilon=epsilon) for epsilon in epsilons]
-        pairs = list(zip(paintings, attacks, strict=True))
-        epsilon = 0 if self.strength else self.attack.epsilon
-        copies = {
-            Side(ORIGINAL): list(paintings),
-            Side(RANDOM, epsilon): [with_random_noise(one, attack.epsilon, attack.seed) for one, attack in pairs],
-            Side(PROTECTED, epsilon): [protected_copy(one, model, attack, tick) for one, attack in pairs],
-        }
+        copies = [protected_copy(one, model, self.attack, tick, self.strength) for one in paintings]
+        given = three_sides(paintings, copies, self.attack.seed)
         sides = {}
         for cleaner in CLEANERS:
-            for side, ones in copies.items():
-                sides[replace(side, cleaner=cleaner)] = [cleaned(one, cleaner, model) for one in ones]
+            for name in (ORIGINAL, RANDOM, PROTECTED):
+                sides[Side(name, cleaner=cleaner)] = [cleaned(one, cleaner, model) for one in given[name]]
                 tick(1)
         return sides
 
@@ -128,15 +119,6 @@ class Robustness:
         """What one subject of so many paintings counts."""
         sides = 3 * len(CLEANERS)
         return paintings * self.attack.steps + sides + ticks(self.mimicry, sides)
-
-    def finish(self, table: DataFrame) -> tuple[DataFrame, list[str]]:
-        """The imitator's best way first, by what came of the protected copy."""
-        ways = table.loc[PROTECTED].sort_values("distance").index.get_level_values("cleaner")
-        order = {way: number for number, way in enumerate(ways)}
-        first = [side for side in table.index if side[0] not in (ORIGINAL, RANDOM, PROTECTED)]
-        rest = sorted((side for side in table.index if side not in first), key=lambda side: order[side[2]])
-        table = table.loc[[*first, *rest]]
-        return table, [f"The imitator does best with: {ways[0]}."]
 
 
 def cleaned(painting: Painting, cleaner: str, model: LatentDiffusion) -> Painting:

@@ -18,7 +18,7 @@ from pandas import DataFrame, Series
 from scipy.stats import binomtest
 
 from advdm.experiments.measure import Row, Side
-from advdm.mimicry import CONTROL, ORIGINAL, PROMPT_ONLY, RANDOM, percent, scored
+from advdm.mimicry import CONTROL, ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM, percent, scored
 from advdm.statistics import DRAWS, Estimate, estimate
 
 COLUMNS = {
@@ -31,7 +31,6 @@ COLUMNS = {
     "visibility": ("JOD (10: no difference)", 2),
     "psnr": ("PSNR, dB", 1),
     "ssim": ("SSIM", 3),
-    "perceptual": ("perceptual distance, EfficientNet-Lite0", 3),
     "frechet_distance": ("Fréchet distance, EfficientNet-Lite0", 1),
     "knn_precision": ("k-NN precision, EfficientNet-Lite0", 2),
 }
@@ -110,6 +109,15 @@ def estimate_of(table: DataFrame, side: Key, name: str) -> Estimate:
     return Estimate(*(table.at[side, column] for column in (name, f"{name}_low", f"{name}_high")))
 
 
+def best_way_first(table: DataFrame) -> tuple[DataFrame, list[str]]:
+    """Where copies were cleaned, the imitator's best way first, by what came of the protected copy; and a remark."""
+    if set(table.index.get_level_values("cleaner")) == {"none"}:
+        return table, []
+    ways = list(table.loc[PROTECTED].sort_values("distance").index.get_level_values("cleaner"))
+    rest = sorted(table.index.drop([PROMPT_SIDE]), key=lambda side: ways.index(side[2]))
+    return table.loc[[PROMPT_SIDE, *rest]], [f"The imitator does best with: {ways[0]}."]
+
+
 def markdown(table: DataFrame) -> str:
     """The table for people, imitations with their intervals; columns in which nothing is known are left out."""
     known = [name for name in COLUMNS if table[name].notna().any()]
@@ -151,6 +159,7 @@ def remarks(table: DataFrame, rows: Sequence[Row]) -> list[str]:
                 f"**{Side(*side)} reads {value:.0f}: it should lie between {CONTROL[0]} and {CONTROL[1]}, so do "
                 "not trust the other numbers.**"
             )
-        if side[0] != RANDOM and control_of(side) in table.index and value >= table.at[control_of(side), "imitation"]:
+        low = table.at[side, "imitation_low"]
+        if side[0] != RANDOM and control_of(side) in table.index and low > table.at[control_of(side), "imitation"]:
             found.append(f"**{Side(*side)} does no better than random noise: that is a bug.**")
     return found

@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 
 from advdm.models import LatentDiffusion, Posterior
-from advdm.models.precision import finite
 from advdm.paintings import Levels, Painting
 
 ZOOM = 2.0
@@ -48,9 +47,9 @@ def encode_crops(model: LatentDiffusion, paintings: Sequence[Painting], count: i
     """The posteriors of `count` crops, (n, C, h, w). Each crop is encoded once and drawn from at every step."""
 
     def moments(pixels: Tensor) -> Tensor:
-        posterior = model.encode(pixels)
+        posterior = model.encode(pixels.to(model.device))
         return torch.stack((posterior.mean, posterior.std))
 
     pixels = crops(paintings, model.size, count, seed)
-    parts = [finite(model, partial(moments, one.to(model.device))) for one in pixels.split(1)]
+    parts = [model.finite(partial(moments, one)) for one in pixels.split(1)]
     return Posterior(*torch.cat(parts, 1))

@@ -9,15 +9,11 @@ learning rate that falls to nothing, so that the last steps do not decide by cha
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from os import PathLike
-from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from advdm.files import atomic_path
-from advdm.imitators.training import LearningStep, batches, encode_sides, gradients
+from advdm.imitators.training import Learned, LearningStep, batches, encode_sides, gradients
 from advdm.models import LatentDiffusion, Vectors
 from advdm.paintings import Painting
 from advdm.settings import InversionSettings, Sampling
@@ -26,7 +22,7 @@ TOKEN = "<painter>"
 
 
 @dataclass(frozen=True, eq=False)
-class Word:
+class Word(Learned):
     """A learned word: (vectors, width) float32 for each text encoder."""
 
     vectors: Vectors
@@ -37,13 +33,9 @@ class Word:
             condition = model.embed_word(prompts, self.vectors)
         return model.generate(condition, seeds, how)
 
-    def save(self, model: LatentDiffusion, path: str | PathLike[str]) -> Path:
-        """Write learned_embeds.safetensors in the form that `pipe.load_textual_inversion` reads."""
-        tensors = model.word_files(self.vectors, TOKEN)
-        path = Path(path)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(save({name: part.cpu() for name, part in tensors.items()}, {"format": "pt"}))
-        return path
+    def tensors(self, model: LatentDiffusion) -> dict[str, Tensor]:
+        """For `pipe.load_textual_inversion`."""
+        return model.word_tensors(self.vectors, TOKEN)
 
 
 def learn_words(

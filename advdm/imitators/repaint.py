@@ -3,36 +3,35 @@
 z_t = alpha_t z + sigma_t noise with t = strength * T, then denoised under the prompt
 """
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os import PathLike
 
-import torch
 from torch import Tensor
 
 from advdm.imitators.crops import crops
-from advdm.imitators.training import LearningStep, without_style
+from advdm.imitators.training import Learned, LearningStep, without_style
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
 from advdm.settings import RepaintSettings, Sampling
 
 
 @dataclass(frozen=True, eq=False)
-class Template:
-    """The middle squares (n, 3, size, size) of the paintings, each in turn painted over."""
+class Template(Learned):
+    """The middle squares (n, 3, size, size) of the paintings; each picture paints over one of them."""
 
     squares: Tensor
     strength: float
 
     def paint(self, model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int], how: Sampling) -> Tensor:
         """See `training.Learned`."""
-        chosen = torch.tensor([seed % len(self.squares) for seed in seeds])
+        chosen = [random.Random(seed).randrange(len(self.squares)) for seed in seeds]  # in no step with the prompts
         condition = model.embed([without_style(prompt) for prompt in prompts])
         pixels = self.squares[chosen].to(model.device)
         return model.repaint(pixels, condition, seeds, how, self.strength)
 
-    def save(self, model: LatentDiffusion, path: str | PathLike[str]) -> None:
-        """Nothing was learned, so there is no file."""
+    def tensors(self, model: LatentDiffusion) -> dict[str, Tensor]:
+        return {}
 
 
 def learn_nothing(
@@ -40,4 +39,6 @@ def learn_nothing(
 ) -> Iterator[LearningStep]:
     """One step, after which each side paints over its paintings."""
     squares = [crops(paintings, model.size, len(paintings), seed) for paintings in sides]
-    yield LearningStep(1, (0.0,) * len(sides), lambda: tuple(Template(one, settings.strength) for one in squares))
+    yield LearningStep(
+        1, (0.0,) * len(sides), lambda: tuple(Template(one, settings.repaint_strength) for one in squares)
+    )

@@ -5,18 +5,19 @@
 All sides get crops at the same places, and the same t, s, noise and prompts. Only the pictures differ.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
+from advdm.files import atomic_path
 from advdm.imitators.crops import encode_crops
 from advdm.models import Condition, LatentDiffusion, Posterior
-from advdm.models.precision import finite_gradient
 from advdm.paintings import Painting
 from advdm.settings import Sampling
 
@@ -37,14 +38,25 @@ def without_style(prompt: str) -> str:
     return prompt.replace(" in the style of {}", "").replace("{}", "").strip()
 
 
-class Learned(Protocol):
+class Learned(ABC):
     """What an imitator has learned from one side."""
 
+    @abstractmethod
     def paint(self, model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int], how: Sampling) -> Tensor:
         """One picture a prompt and seed: (n, 3, size, size) in [0, 1]; {} in a prompt is the painter's style."""
 
+    @abstractmethod
+    def tensors(self, model: LatentDiffusion) -> dict[str, Tensor]:
+        """What was learned, by the names that diffusers knows it by; empty where there is nothing."""
+
     def save(self, model: LatentDiffusion, path: str | PathLike[str]) -> Path | None:
-        """Write the file that diffusers reads, where there is one."""
+        """Write the safetensors file that diffusers loads, where there is one. Raises AdvDMError."""
+        tensors = {name: one.cpu().contiguous() for name, one in self.tensors(model).items()}
+        if not tensors:
+            return None
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(save(tensors, {"format": "pt"}))
+        return Path(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +84,7 @@ class Batch:
 def encode_sides(model: LatentDiffusion, sides: Sequence[Sequence[Painting]], seed: int) -> list[Posterior]:
     """The posteriors of each side's crops, (n, C, h, w): as many for every side, and of every painting at least one."""
     count = max(CROPS, *map(len, sides))
-    with model.enough_memory():
-        return [encode_crops(model, paintings, count, seed) for paintings in sides]
+    return [encode_crops(model, paintings, count, seed) for paintings in sides]
 
 
 def batches(
@@ -114,7 +125,6 @@ def gradients(
             parts.append(torch.cat([pull.flatten().float() for pull in pulls]))
         return total / count, torch.stack(parts).sum(0) / (count * numbers)
 
-    with model.enough_memory():
-        loss, gradient = finite_gradient(model, torch.Generator(), flat)
+    loss, gradient = model.finite_gradient(flat)
     parts = gradient.split([weight.numel() for weight in weights])
     return loss, [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -24,11 +24,12 @@ from advdm.files import shown
 from advdm.models.condition import Condition, Posterior, Vectors
 from advdm.models.cpu import quicken
 from advdm.models.machine import fit_memory, out_of_memory
-from advdm.models.precision import finite
 from advdm.models.schedule import sampler, training_noise
 from advdm.models.text import encode_prompts, encode_word, word_vectors
 from advdm.settings import Sampling
 from advdm.views import whole_view
+
+Loss = TypeVar("Loss")
 
 
 class LatentDiffusion(ABC):
@@ -109,13 +110,13 @@ class LatentDiffusion(ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels in [0, 1], (N, 3, H, W), of scaled latents; differentiable."""
         pixels: Tensor = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
-        return (pixels.float() / 2 + 0.5).clamp(0, 1)
+        pixels = pixels.float().nan_to_num(torch.nan, torch.nan, torch.nan)  # an infinity must not pass for white
+        return (pixels / 2 + 0.5).clamp(0, 1)
 
     @torch.no_grad()
     def reconstruct(self, pixels: Tensor) -> Tensor:
         """The pixels as the model sees them: encoded (posterior mean) and decoded."""
-        with self.enough_memory():
-            return finite(self, lambda: self.decode(self.encode(pixels).mean))
+        return self.finite(lambda: self.decode(self.encode(pixels).mean))
 
     @torch.no_grad()
     def embed(self, prompts: str | Sequence[str]) -> Condition:
@@ -144,7 +145,7 @@ class LatentDiffusion(ABC):
         """What the denoiser is told by the outputs of the text encoders."""
 
     @abstractmethod
-    def word_files(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
+    def word_tensors(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
         """The tensors by name of a file that diffusers loads the word from."""
 
     def predict(self, latents: Tensor, timesteps: Tensor, noise: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
@@ -173,7 +174,7 @@ class LatentDiffusion(ABC):
 
     @torch.no_grad()
     def generate(self, condition: Condition, seeds: Sequence[int], how: Sampling) -> Tensor:
-        """Paint one picture for each condition and seed: (N, 3, size, size) in [0, 1]."""
+        """Paint one picture for each condition and seed: (N, 3, size, size) in [0, 1], on the CPU."""
         return self._paint(self.pipeline, condition, seeds, how, {"height": self.size, "width": self.size})
 
     @torch.no_grad()
@@ -207,9 +208,8 @@ class LatentDiffusion(ABC):
             latents = pipeline(**told, **start, **options, generator=generators).images
             return self.decode(latents.float())
 
-        with self.enough_memory():
-            parts = [slice(first, first + self.at_once) for first in range(0, len(seeds), self.at_once)]
-            return torch.cat([finite(self, partial(paint, some)) for some in parts])
+        parts = [slice(first, first + self.at_once) for first in range(0, len(seeds), self.at_once)]
+        return torch.cat([self.finite(partial(paint, some)).cpu() for some in parts])
 
     @abstractmethod
     def _prompts(self, condition: Condition) -> dict[str, Tensor]:
@@ -218,6 +218,32 @@ class LatentDiffusion(ABC):
     def _start(self, pixels: Tensor, generators: list[torch.Generator]) -> Tensor:
         """What the image-to-image pipeline is given of pixels."""
         return pixels
+
+    def finite(self, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` gives, see `finite_gradient`."""
+        return self.finite_gradient(lambda: (None, compute()))[1]
+
+    def finite_gradient(
+        self, compute: Callable[[], tuple[Loss, Tensor]], generator: torch.Generator | None = None
+    ) -> tuple[Loss, Tensor]:
+        """(loss, gradient) as `compute` gives them; where half precision runs out of range, as it does in float32.
+
+        generator is what `compute` draws from, for the same draws both times. Raises ModelError where the numbers are
+        not finite in float32 either, or where the memory is too small.
+        """
+        generator = generator or torch.Generator()
+        state = generator.get_state()
+        with self.enough_memory():
+            loss, gradient = compute()
+            if not _all_finite(gradient) and self.dtype != torch.float32:
+                generator.set_state(state)
+                with self.full_precision():
+                    loss, gradient = compute()
+        if not _all_finite(gradient):
+            raise ModelError(
+                f"The model '{self.title}' answers with numbers that are not finite; its weights are damaged."
+            )
+        return loss, gradient
 
     @contextmanager
     def enough_memory(self) -> Iterator[None]:
@@ -236,16 +262,18 @@ class LatentDiffusion(ABC):
     @contextmanager
     def full_precision(self) -> Iterator[None]:
         """Run in float32 inside the block; afterwards the weights are again what they were, to the bit."""
-        before = [module.dtype for module in self.modules]
-        dtype = self.dtype
+        before = [(module, module.dtype) for module in self.modules]
+        dtype, self.dtype = self.dtype, torch.float32
         try:
-            self._cast([torch.float32] * len(before))
-            self.dtype = torch.float32
+            for module, _ in before:
+                module.float()
             yield
         finally:
-            self._cast(before)
+            for module, own in before:
+                module.to(own)
             self.dtype = dtype
 
-    def _cast(self, dtypes: Sequence[torch.dtype]) -> None:
-        for module, dtype in zip(self.modules, dtypes, strict=True):
-            module.to(dtype)
+
+def _all_finite(numbers: Tensor) -> bool:
+    # Not numbers.isfinite(), which goes over the painting six times; a NaN anywhere becomes both extremes.
+    return bool(torch.stack(numbers.aminmax()).isfinite().all())

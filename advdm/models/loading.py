@@ -19,7 +19,6 @@ from advdm.models import checkpoints, checks, folders, hub
 from advdm.models.folders import Skeleton
 from advdm.models.latent_diffusion import LatentDiffusion
 from advdm.models.machine import choose_device, half_precision
-from advdm.models.precision import finite
 
 ATELIER = Path(__file__).parents[1] / "atelier"
 SHORT_NAMES = {
@@ -59,8 +58,7 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str | None = 
             read = checkpoints.read if skeleton.checkpoint else folders.read
             pipeline = read(skeleton, half_precision() if device == "cuda" else torch.float32)
         model = skeleton.family(pipeline, name, device)
-        with model.enough_memory():
-            finite(model, lambda: try_out(model))
+        model.finite(lambda: try_out(model))
     return model
 
 

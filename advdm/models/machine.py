@@ -62,7 +62,8 @@ def fit_memory(unet: Any, vae: Any, modules: Iterable[Any], size: int, device: t
     room = SHARE * device_memory(device) - weights - encoding
     sample = UNET_SAVES * maps * unet.dtype.itemsize
     if sample > room:
-        unet.enable_gradient_checkpointing()
-        vae.enable_gradient_checkpointing()
+        for module in (unet, vae):
+            if module._supports_gradient_checkpointing:  # an AsymmetricAutoencoderKL does not
+                module.enable_gradient_checkpointing()
     most = AT_ONCE if device.type == "cuda" else AT_ONCE_ON_CPU
     return int(max(1, min(most // maps, room // sample)))

@@ -58,5 +58,5 @@ class SDXL(LatentDiffusion):
         noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
         return posterior.sample(noise.to(self.device)).to(self.dtype)
 
-    def word_files(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
+    def word_tensors(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
         return dict(zip(("clip_l", "clip_g"), vectors, strict=True))  # as SDXL's tools call its encoders

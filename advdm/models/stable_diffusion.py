@@ -28,6 +28,6 @@ class StableDiffusion(LatentDiffusion):
         empty = self.embed("").expand(len(condition))
         return {"prompt_embeds": condition.tokens, "negative_prompt_embeds": empty.tokens}
 
-    def word_files(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
+    def word_tensors(self, vectors: Vectors, token: str) -> dict[str, Tensor]:
         (only,) = vectors
         return {token: only}
