@@ -34,7 +34,7 @@ LONGEST = 1024
 SMOOTH = 1 / 120
 """Standard deviation of the smoothing, as a share of the long side."""
 FULL = 80
-"""Per cent of the pixels that may not use all of epsilon: no small spot sets the scale."""
+"""This percentile of the shares becomes 1, so that no small spot sets the scale."""
 LEAST = 0.02
 """The least share: a level from epsilon 26 on, and none below."""
 STEEPER = 2
@@ -42,10 +42,10 @@ STEEPER = 2
 3 protects less (docs/lab-notes.md)."""
 
 COLOUR = torch.tensor([[0.4, 0.6, 0.0], [0.4, -0.18, -0.06], [0.4, 0.0, 0.6]])
-"""Columns: a step in lightness, red-green and blue-yellow, as red, green, blue. Blobs of colour are harder to see than
-blobs of light, and teach an imitator as little. With less lightness JOD rises on, but the eye and S-CIELAB disagree:
-at 0.2 there are magenta and green clouds everywhere, at 0.4 half of them. The sizes in a row sum to one at most, so
-that steps within epsilon stay within it."""
+"""Columns: one step in lightness, red-green and blue-yellow, as red, green, blue. The eye notices colour less than
+lightness, and it hinders an imitator as much. With less lightness than 0.4 JOD rises further, but the eye and S-CIELAB
+disagree: at 0.2 there are magenta and green clouds everywhere. No row sums to more than one in size, so epsilon holds.
+"""
 
 
 def budget(levels: Levels) -> Share:

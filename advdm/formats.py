@@ -135,7 +135,7 @@ def _check_tiff(image: ImageFile.ImageFile) -> None:
         raise PaintingError("has tiles that are too large; save it again without tiles")
     bits = tags.get(tag.BitsPerSample, (1,))
     if max(bits) == 32:
-        raise PaintingError("has 32 bits a channel; save it with 8 or 16 bits first")
+        raise PaintingError("has 32 bits a channel; save it with 8 or 16 bits a channel first")
     if 2 in tags.get(tag.SampleFormat, ()):  # some of which Pillow reads as if they were unsigned
         raise PaintingError("has signed levels; save it with 8 or 16 bits a channel first")
     planar = tags.get(tag.PlanarConfiguration) == 2 and tags.get(tag.Compression, 1) == 1

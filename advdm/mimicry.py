@@ -75,8 +75,8 @@ def mimicry(
 ) -> Iterator[LearningStep | Painted | Finding]:
     """Learn from each side, paint, and judge. ORIGINAL must be among the sides; losses are in their order.
 
-    Raises SettingsError, before it learns, where a prompt does not fit the model, or has it fewer timesteps than the
-    sampling has steps.
+    Raises SettingsError before it learns, if a prompt is too long for the model, or if the sampling has more steps than
+    the model has timesteps.
     """
     check_mimicry(model, settings)
     for step in learn(model, list(sides.values()), settings.imitator, settings.seed):
@@ -110,7 +110,7 @@ def paint(
     """Pictures number start to settings.pictures of every side, and of one that saw nothing, a few at a time."""
     size = min(len(settings.prompts), model.at_once)
     for first in range(start, settings.pictures, size):
-        prompts, seeds = settings.order(first, min(first + size, settings.pictures))
+        prompts, seeds = settings.prompts_and_seeds(first, min(first + size, settings.pictures))
         plain = model.embed([without_style(prompt) for prompt in prompts])
         yield Painted(PROMPT_ONLY, first, model.generate(plain, seeds, settings.sampling))
         for side, knowledge in learned.items():
@@ -121,7 +121,8 @@ def paint(
 def reference(model: LatentDiffusion, paintings: Sequence[Painting], seed: int = 0) -> Tensor:
     """The paintings as the model can paint them: crops, encoded and decoded, (n, 3, size, size).
 
-    Against the raw painting any blurry model's pictures lie far off in fine texture, and noise would bring them nearer.
+    Not the paintings themselves: no picture from this autoencoder has their finest texture, and noise alone would seem
+    to come nearer.
     """
     views = crops(paintings, model.size, REFERENCE_CROPS, REFERENCE_SEED + seed)
     return torch.cat([model.reconstruct(view.to(model.device)).cpu() for view in views.split(1)])

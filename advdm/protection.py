@@ -7,8 +7,8 @@
 share (H, W) is the budget: how much of epsilon each pixel may use. A are the axes of colour along which it is spent:
 the eye forgives colour more than lightness. No row of A sums to more than 1 in size, so |d| <= limit.
 
-Every pixel that has a share moves at every step, also where the view did not look: so corners, which few squares show,
-move as far as the middle. Less than half a level of epsilon is no share: that pixel stays clean.
+Every pixel that has a share moves at every step, also outside the view. Otherwise corners, which few squares show,
+would move less than the middle. Less than half a level of epsilon is no share: that pixel stays clean.
 
 `even` has share 1 and A = I. `as_published` is the paper's algorithm and nothing else: the whole picture, even, no
 momentum.
@@ -176,9 +176,9 @@ def pixel_gradient(
     draws = draw(model, shape, generator, aim(view) if aim else None)
     losses, pulls = _latent_gradients(model, latents.detach(), draws, condition, settings)
     # Half precision would round the small gradient of a mean to nothing: it goes through the encoder at size one.
-    strength = pulls.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    (gradient,) = torch.autograd.grad(latents, leaf, pulls / strength)
-    return losses.mean().item(), gradient.mul_(strength / settings.samples)
+    scale = pulls.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    (gradient,) = torch.autograd.grad(latents, leaf, pulls / scale)
+    return losses.mean().item(), gradient.mul_(scale / settings.samples)
 
 
 def _latent_gradients(

@@ -169,7 +169,7 @@ class MimicrySettings:
         """How many pictures each side paints."""
         return self.count * len(self.prompts)
 
-    def order(self, start: int, end: int) -> tuple[list[str], list[int]]:
+    def prompts_and_seeds(self, start: int, end: int) -> tuple[list[str], list[int]]:
         """Prompts and seeds of the pictures start, ..., end - 1."""
         numbers = range(start, end)
         return [self.prompts[i % len(self.prompts)] for i in numbers], [100_000 * self.seed + i for i in numbers]

@@ -9,7 +9,7 @@ the contrast of the original and of the changed picture to the local mean light,
     D_kc = |T_kc - R_kc|^P / (1 + M_kc),   M_kc = sum_i W_ic * (FORGIVEN * local mean of min(|T_ki|, |R_ki|))^Q_i,
     JOD = 10 - SCALE * (sum over k, c of mean(D_kc^2)^2)^(POWER / 4).
 
-M is what the eye forgives: a change hides in contrast that the painting itself has there. `budget` and `strength` use it too.
+M is what the eye forgives: a change hides in contrast that the painting itself has there.
 """
 
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from advdm import Comparison, Settings, SettingsError, compare, protection_steps, read_painting
 from advdm.files import shown
 from advdm.settings import STRENGTHS
-from ui.runs import Moments, Run, model, whole
+from ui.runs import Moments, Run, as_whole, model
 from ui.uploads import clean_parts
 
 PREVIEW_SIDE = 640
@@ -36,14 +36,14 @@ class Order(NamedTuple):
         if not self.epsilon and self.strength not in STRENGTHS:
             raise SettingsError("Choose a strength, or an epsilon.")
         return Settings(
-            epsilon=whole(self.epsilon) or Settings.epsilon,
-            steps=whole(self.steps),
-            samples=whole(self.samples),
+            epsilon=as_whole(self.epsilon) or Settings.epsilon,
+            steps=as_whole(self.steps),
+            samples=as_whole(self.samples),
             step_size=self.step_size or None,
             objective=str(self.objective),
             even=bool(self.even),
             as_published=bool(self.as_published),
-            seed=whole(self.seed),
+            seed=as_whole(self.seed),
         )
 
 

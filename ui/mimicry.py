@@ -27,7 +27,7 @@ from advdm.settings import (
 )  # fmt: skip
 from ui.experiment import Moment, experiment, paint_more
 from ui.pace import Clock, Work, gpu_seconds, in_words, learning, painting, time_of
-from ui.runs import HIDDEN, VISIBLE, Moments, Run, model, not_possible, number_of, on_gpu, say, whole
+from ui.runs import HIDDEN, VISIBLE, Moments, Run, as_whole, model, not_possible, number_of, on_gpu, say
 from ui.uploads import objection
 
 LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", RANDOM: "Noise"}
@@ -53,7 +53,7 @@ class Order(NamedTuple):
     @property
     def settings(self) -> MimicrySettings:
         """Raises SettingsError."""
-        return MimicrySettings(self.learner, prompts_from(self.prompts), whole(self.count), seed=whole(self.seed))
+        return MimicrySettings(self.learner, prompts_from(self.prompts), as_whole(self.count), seed=as_whole(self.seed))
 
     @property
     def learner(self) -> ImitatorSettings:
@@ -62,7 +62,7 @@ class Order(NamedTuple):
         if self.imitator == "repaint":
             return RepaintSettings(self.strength)
         kind = IMITATORS[self.imitator]
-        return kind(**({"steps": whole(self.steps)} if self.steps else {}))
+        return kind(**({"steps": as_whole(self.steps)} if self.steps else {}))
 
     @property
     def sides(self) -> int:
@@ -259,7 +259,7 @@ def strong(sentence: str) -> str:
 def gallery(moment: Moment, blank: Path) -> Any:
     """A row for each prompt and seed, in it the picture of each side, blank while it is not painted yet."""
     files = {side: moment.pictures.get(side, []) for side in (PROMPT_ONLY, *moment.sides)}
-    prompts, _ = moment.settings.order(0, max(map(len, files.values())))
+    prompts, _ = moment.settings.prompts_and_seeds(0, max(map(len, files.values())))
     subjects = [p.removesuffix(" in the style of {}").replace("a painting of ", "").replace("{}", "*") for p in prompts]
     pictures = [
         (of[row] if row < len(of) else str(blank), f"{LABELS[side]}: {subject}")

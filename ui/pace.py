@@ -86,7 +86,7 @@ class Clock:
         self.work, self.begun = work, dict[str, tuple[float, float, float]]()
 
     def tick(self, kind: str, done: float) -> tuple[str, float]:
-        """`done` is the share of this kind: how long it still takes, in words, and the share of the whole run."""
+        """`done` is the share of this kind: how long it still takes, in words, and the share of the as_whole run."""
         now, passes = time.monotonic(), self.work[kind]
         since, before, last = self.begun.get(kind, (now, done, done))  # what it took to begin does not count
         self.begun[kind] = since, before, done

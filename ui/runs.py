@@ -124,7 +124,7 @@ class Run:
         """Within the block neither the folder nor the inputs grow old. A run that fails leaves no folder behind."""
         BUSY[self] = {self.folder, *(Path(path) for path in inputs if path)}
         try:
-            with said():
+            with errors_in_words():
                 self.folder.mkdir(exist_ok=True)
                 yield
         except BaseException:
@@ -142,7 +142,7 @@ def give_back_memory() -> None:
 
 
 @contextmanager
-def said() -> Iterator[None]:
+def errors_in_words() -> Iterator[None]:
     """Whatever the library refuses becomes its sentence on the page, and so does a disk that is full."""
     try:
         yield
@@ -161,7 +161,7 @@ def not_possible(sentence: str) -> gr.Error:
 def on_gpu(seconds: int, work: Callable[..., Moments[Moment]], *given: Any) -> Moments[Moment]:
     """What `work` yields. On ZeroGPU it runs in another process, for at most so many seconds of the visitor's day."""
     moments = work(*given)
-    with said(), one_thread() as thread:
+    with errors_in_words(), one_thread() as thread:
         try:
             while (moment := thread.submit(next, moments, None).result()) is not None:
                 yield moment
@@ -173,8 +173,8 @@ def number_of(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def whole(number: float | None) -> Any:
-    """8.0 as 8 and an empty box as 0; what is not whole stays, for the settings to refuse."""
+def as_whole(number: float | None) -> Any:
+    """8.0 as 8 and an empty box as 0; what is not as_whole stays, for the settings to refuse."""
     number = number or 0
     return int(number) if float(number).is_integer() else number
 
@@ -241,7 +241,7 @@ def answered(show: Callable[..., Iterator[Any]], shown: Callable[[Any], Any]) ->
 
 
 def press_stop(run: Run | None) -> tuple[Any, Any]:
-    """A run that is at work says itself that it stops, lest this came after its last word."""
+    """A run in progress says itself that it stops: a line from here might come after its last."""
     line = gr.skip() if run is None or run in BUSY else say("Stopped: it will not begin.")
     if run:
         run.stop()

@@ -123,7 +123,7 @@ def write_mimicry(
     """Pictures, sheet, what was learned and at last the report, in place of those of an earlier run."""
     from advdm.sheets import picture, sheet
 
-    prompts, _ = settings.order(0, settings.pictures)
+    prompts, _ = settings.prompts_and_seeds(0, settings.pictures)
     again = (output / "report.json").exists()
     old = [path for path in output.iterdir() if PAINTED.fullmatch(path.name)] if again else []
     with arriving(output, old) as folder:

@@ -97,7 +97,7 @@ def make_cell(cell: Cell, model: LatentDiffusion, experiment: Experiment, tick: 
     outcome = measure(model, sides, replace(experiment.mimicry, seed=experiment.mimicry.seed + cell.seed), tick)
     rows = [{"subject": cell.subject.name, "seed": cell.seed, **row} for row in outcome.rows.values()]
     with new_folder(cell.folder) as folder:
-        prompts, _ = experiment.mimicry.order(0, experiment.mimicry.pictures)
+        prompts, _ = experiment.mimicry.prompts_and_seeds(0, experiment.mimicry.pictures)
         shown_to = {side: crops(ones[:1], model.size, 1, 0) for side, ones in sides.items()}
         nothing = torch.ones(1, 3, model.size, model.size)
         made = {str(s): torch.cat([shown_to.get(s, nothing), some]) for s, some in outcome.pictures.items()}

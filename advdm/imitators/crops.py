@@ -6,8 +6,8 @@
 All become size x size by Pillow's Lanczos. None of this is the attack's own way of looking (`advdm.views`).
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -42,14 +42,19 @@ def square_of(levels: Levels, left: float, top: float, side: float, size: int) -
     return np.asarray(Image.fromarray(levels).resize((size, size), Image.Resampling.LANCZOS, box))
 
 
-@torch.no_grad()
-def encode_crops(model: LatentDiffusion, paintings: Sequence[Painting], count: int, seed: int) -> Posterior:
-    """The posteriors of `count` crops, (n, C, h, w). Each crop is encoded once and drawn from at every step."""
+def crop_encoder(
+    model: LatentDiffusion, paintings: Sequence[Painting], count: int, seed: int
+) -> Callable[[Sequence[int]], Posterior]:
+    """Posteriors (n, C, h, w) of crops by their numbers, below `count`. Each is encoded once, when first asked for."""
+    pixels = crops(paintings, model.size, count, seed)
 
-    def moments(pixels: Tensor) -> Tensor:
-        posterior = model.encode(pixels.to(model.device))
+    def moments(number: int) -> Tensor:
+        posterior = model.encode(pixels[number : number + 1].to(model.device))
         return torch.stack((posterior.mean, posterior.std))
 
-    pixels = crops(paintings, model.size, count, seed)
-    parts = [model.finite(partial(moments, one)) for one in pixels.split(1)]
-    return Posterior(*torch.cat(parts, 1))
+    @cache
+    @torch.no_grad()
+    def encoded(number: int) -> Tensor:
+        return model.finite(partial(moments, number))
+
+    return lambda numbers: Posterior(*torch.cat([encoded(number) for number in numbers], 1))

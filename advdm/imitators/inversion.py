@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from advdm.imitators.training import Learned, LearningStep, batches, encode_sides, gradients
+from advdm.imitators.training import Learned, LearningStep, batches, gradients
 from advdm.models import LatentDiffusion, Vectors
 from advdm.paintings import Painting
 from advdm.settings import InversionSettings, Sampling
@@ -42,7 +42,6 @@ def learn_words(
     model: LatentDiffusion, sides: Sequence[Sequence[Painting]], settings: InversionSettings, seed: int = 0
 ) -> Iterator[LearningStep]:
     """Learn one word from each side's paintings, of any size, a step at a time. Equal sides give equal words."""
-    posteriors = encode_sides(model, sides, seed)
     start = model.word("painting", settings.vectors)
     words = [tuple(part.clone().requires_grad_() for part in start) for _ in sides]
     optimizer = torch.optim.AdamW([part for word in words for part in word], settings.learning_rate, weight_decay=0)
@@ -51,7 +50,7 @@ def learn_words(
     def learned() -> tuple[Word, ...]:
         return tuple(Word(tuple(part.detach().clone() for part in word)) for word in words)
 
-    for number, step in enumerate(batches(model, posteriors, settings.steps, settings.batch, seed), 1):
+    for number, step in enumerate(batches(model, sides, settings.steps, settings.batch, seed), 1):
         losses = []
         for word, batch in zip(words, step, strict=True):
             loss, pulls = gradients(model, batch, partial(model.embed_word, batch.prompts, word), word)

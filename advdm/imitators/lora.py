@@ -16,7 +16,7 @@ from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from torch import Tensor
 
-from advdm.imitators.training import Learned, LearningStep, batches, encode_sides, gradients
+from advdm.imitators.training import Learned, LearningStep, batches, gradients
 from advdm.models import Condition, LatentDiffusion
 from advdm.paintings import Painting
 from advdm.settings import LoraSettings, Sampling
@@ -50,7 +50,6 @@ def learn_loras(
 
     Between two steps the denoiser paints as if nothing had been learned; afterwards it is again what it was.
     """
-    posteriors = encode_sides(model, sides, seed)
     with lora_layers(model, settings, seed) as layers:
         weights = [{name: layer.detach().float().clone() for name, layer in layers.items()} for _ in sides]
         optimizer = torch.optim.AdamW([weight for own in weights for weight in own.values()], settings.learning_rate)
@@ -59,7 +58,7 @@ def learn_loras(
         def learned() -> tuple[Lora, ...]:
             return tuple(Lora({name: weight.clone() for name, weight in own.items()}, settings) for own in weights)
 
-        for number, step in enumerate(batches(model, posteriors, settings.steps, settings.batch, seed), 1):
+        for number, step in enumerate(batches(model, sides, settings.steps, settings.batch, seed), 1):
             losses = []
             model.unet.enable_adapters()
             for own, batch in zip(weights, step, strict=True):

@@ -16,8 +16,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from advdm.files import atomic_path
-from advdm.imitators.crops import encode_crops
-from advdm.models import Condition, LatentDiffusion, Posterior
+from advdm.imitators.crops import crop_encoder
+from advdm.models import Condition, LatentDiffusion
 from advdm.paintings import Painting
 from advdm.settings import Sampling
 
@@ -81,24 +81,21 @@ class Batch:
     prompts: list[str]
 
 
-def encode_sides(model: LatentDiffusion, sides: Sequence[Sequence[Painting]], seed: int) -> list[Posterior]:
-    """The posteriors of each side's crops, (n, C, h, w): as many for every side, and of every painting at least one."""
-    count = max(CROPS, *map(len, sides))
-    return [encode_crops(model, paintings, count, seed) for paintings in sides]
-
-
 def batches(
-    model: LatentDiffusion, posteriors: Sequence[Posterior], steps: int, size: int, seed: int
+    model: LatentDiffusion, sides: Sequence[Sequence[Painting]], steps: int, size: int, seed: int
 ) -> Iterator[list[Batch]]:
-    """For each step, a batch of `size` samples a side."""
+    """For each step, a batch of `size` samples a side, from as many crops of each, of every painting at least one."""
     generator = torch.Generator().manual_seed(seed)
-    crops, *shape = posteriors[0].mean.shape
+    count = max(CROPS, *map(len, sides))
+    encode = [crop_encoder(model, paintings, count, seed) for paintings in sides]
     for _ in range(steps):
-        chosen = torch.randint(crops, (size,), generator=generator).to(model.device)
+        chosen = torch.randint(count, (size,), generator=generator).tolist()
+        posteriors = [one(chosen) for one in encode]
+        shape = posteriors[0].mean.shape
         prompts = [TEMPLATES[i] for i in torch.randint(len(TEMPLATES), (size,), generator=generator).tolist()]
         timesteps = torch.randint(model.timesteps, (size,), generator=generator).to(model.device)
-        noise, spread = (torch.randn((size, *shape), generator=generator).to(model.device) for _ in range(2))
-        latents = [Posterior(side.mean[chosen], side.std[chosen]).sample(spread) for side in posteriors]
+        noise, spread = (torch.randn(shape, generator=generator).to(model.device) for _ in range(2))
+        latents = [side.sample(spread) for side in posteriors]
         yield [Batch(one, timesteps, noise, prompts) for one in latents]
 
 
@@ -107,8 +104,8 @@ def gradients(
 ) -> tuple[float, list[Tensor]]:
     """The noise error, a mean over the batch, and its gradient with respect to each of the weights, float32.
 
-    condition gives that of each of the batch's prompts, and is asked anew where half precision ran out of range. As
-    many samples go through the denoiser together as the model takes at once. Raises ModelError.
+    condition returns that of each of the batch's prompts; it is called again if half precision overflows. As many
+    samples go through the denoiser together as the model takes at once. Raises ModelError.
     """
     count, numbers = len(batch.latents), batch.latents[0].numel()
     chunks = torch.arange(count).split(model.at_once)

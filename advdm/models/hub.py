@@ -10,7 +10,7 @@ from advdm.models.folders import KINDS
 
 
 def cached(source: str) -> Path | None:
-    """The folder of a pipeline in the hub's local cache, whole or not; asks no network."""
+    """The pipeline's folder in the hub's cache, complete or not; never uses the network."""
     index = try_to_load_from_cache(source, "model_index.json")
     return Path(index).parent if isinstance(index, str) else None
 

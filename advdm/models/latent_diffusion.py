@@ -122,26 +122,30 @@ class LatentDiffusion(ABC):
     def embed(self, prompts: str | Sequence[str]) -> Condition:
         """What the denoiser is told by each prompt, in the model's dtype."""
         prompts = [prompts] if isinstance(prompts, str) else prompts
-        return self._told([encode_prompts(tokenizer, encoder, prompts) for tokenizer, encoder in self._readers()])
+        return self._condition_of(
+            [encode_prompts(tokenizer, encoder, prompts) for tokenizer, encoder in self._text_encoders()]
+        )
 
     def embed_word(self, prompts: Sequence[str], word: Vectors) -> Condition:
         """The same with the word in the place of each {}; differentiable with respect to it.
 
         Raises SettingsError where a prompt has no room for its word.
         """
-        parts = zip(self._readers(), word, strict=True)
-        return self._told([encode_word(tokenizer, encoder, prompts, part) for (tokenizer, encoder), part in parts])
+        parts = zip(self._text_encoders(), word, strict=True)
+        return self._condition_of(
+            [encode_word(tokenizer, encoder, prompts, part) for (tokenizer, encoder), part in parts]
+        )
 
     def word(self, known: str, count: int) -> Vectors:
         """The vectors of a word that every text encoder knows, `count` times. Raises SettingsError."""
-        return tuple(word_vectors(tokenizer, encoder, known, count) for tokenizer, encoder in self._readers())
+        return tuple(word_vectors(tokenizer, encoder, known, count) for tokenizer, encoder in self._text_encoders())
 
-    def _readers(self) -> Iterator[tuple[Any, Any]]:
+    def _text_encoders(self) -> Iterator[tuple[Any, Any]]:
         """Each tokenizer with its text encoder."""
         return ((getattr(self.pipeline, one), getattr(self.pipeline, other)) for one, other in self.encoders)
 
     @abstractmethod
-    def _told(self, outputs: Sequence[Any]) -> Condition:
+    def _condition_of(self, outputs: Sequence[Any]) -> Condition:
         """What the denoiser is told by the outputs of the text encoders."""
 
     @abstractmethod

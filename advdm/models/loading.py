@@ -75,7 +75,7 @@ def state(name: str) -> str:
 
 
 def find(name: str, fetch: bool = False) -> Skeleton | None:
-    """What a name leads to, past every check that needs no weights; None where it is a hub id of which nothing is here.
+    """The model that a name means, checked as far as that needs no weights; None for a hub id that is not here.
 
     Raises ModelError with half a sentence, see `checks.about`.
     """

@@ -39,7 +39,7 @@ def half_precision() -> torch.dtype:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """torch has an error of its own for it on a card only."""
+    """Whether the error means too little memory. On a CPU torch raises a plain RuntimeError for it."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 

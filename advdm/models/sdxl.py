@@ -29,7 +29,7 @@ class SDXL(LatentDiffusion):
             pipeline.vae.float()
         super().__init__(pipeline, name, device)
 
-    def _told(self, outputs: Sequence[Any]) -> Condition:
+    def _condition_of(self, outputs: Sequence[Any]) -> Condition:
         tokens = torch.cat([output.hidden_states[-2] for output in outputs], -1)
         return Condition(tokens, outputs[-1].text_embeds)
 

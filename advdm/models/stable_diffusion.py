@@ -16,7 +16,7 @@ class StableDiffusion(LatentDiffusion):
     repainter = StableDiffusionImg2ImgPipeline
     options: ClassVar = {"requires_safety_checker": False}
 
-    def _told(self, outputs: Sequence[Any]) -> Condition:
+    def _condition_of(self, outputs: Sequence[Any]) -> Condition:
         (output,) = outputs
         return Condition(output.last_hidden_state)
 
