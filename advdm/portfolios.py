@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from advdm.errors import PaintingError
@@ -20,52 +19,37 @@ OTHER_SUFFIXES = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """What is not taken of a folder; `reason` continues a sentence that begins with its name, as "is a GIF"."""
+def find_paintings(paths: Iterable[StrPath], recursive: bool = False) -> tuple[list[Path], dict[Path, str]]:
+    """The paintings, and of each other file in the folders why it is none, as "is a GIF"; in order and none twice.
 
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was taken, and all that was not taken of the folders, both in order and none twice."""
-
-    paintings: tuple[Path, ...]
-    skipped: tuple[Skipped, ...] = ()
-
-    @property
-    def sentences(self) -> list[str]:
-        """Why each file was skipped, for the painter; hidden files and files that are no pictures are counted."""
-        named = [one for one in self.skipped if one.reason not in (HIDDEN, NO_PICTURE)]
-        sentences = [f"Skipped: {shown(one.path)} {one.reason}." for one in named]
-        if others := len(self.skipped) - len(named):
-            files = "1 file that is hidden or no picture" if others == 1 else f"{others} files, hidden or no pictures"
-            sentences.append(f"Skipped: {files}.")
-        return sentences
-
-
-def find_paintings(paths: Iterable[StrPath], recursive: bool = False) -> Found:
-    """Files as named, whatever they are; of folders, the pictures in them, known by suffix or by content.
-
-    With `recursive`, folders within folders are searched too, except hidden ones and links. Raises
-    `PaintingError` if a folder that is named cannot be opened.
+    Files as named, whatever they are; of folders, the pictures in them, known by suffix or by content. With
+    `recursive`, folders within folders are searched too, except hidden ones and links. Raises `PaintingError` if a
+    folder that is named cannot be opened.
     """
     taken: dict[str, Path] = {}
-    skipped: dict[str, Skipped] = {}
+    skipped: dict[str, tuple[Path, str]] = {}
     named = [Path(path) for path in paths]
     for path in named:
         try:
-            for one in _within(path, recursive) if os.path.isdir(path) else (path,):
-                if isinstance(one, Skipped):
-                    skipped.setdefault(os.path.abspath(one.path), one)
+            for one, why in _within(path, recursive) if os.path.isdir(path) else ((path, ""),):
+                if why:
+                    skipped.setdefault(os.path.abspath(one), (one, why))
                 else:
                     taken.setdefault(os.path.abspath(one), one)
         except OSError as error:
             raise PaintingError(f"{shown(path)} cannot be opened: {reason(error)}.") from error
-    done = taken.keys() | {os.path.abspath(path) for path in named}
-    return Found(tuple(taken.values()), tuple(one for place, one in skipped.items() if place not in done))
+    done = taken.keys() | set(map(os.path.abspath, named))
+    return list(taken.values()), {one: why for place, (one, why) in skipped.items() if place not in done}
+
+
+def sentences(skipped: Mapping[Path, str]) -> list[str]:
+    """Why each file was skipped, for the painter; hidden files and files that are no pictures are counted."""
+    named = {path: why for path, why in skipped.items() if why not in (HIDDEN, NO_PICTURE)}
+    said = [f"Skipped: {shown(path)} {why}." for path, why in named.items()]
+    if others := len(skipped) - len(named):
+        files = "1 file that is hidden or no picture" if others == 1 else f"{others} files, hidden or no pictures"
+        said.append(f"Skipped: {files}.")
+    return said
 
 
 def why_skipped(path: Path) -> str:
@@ -99,14 +83,13 @@ def why_skipped(path: Path) -> str:
     return NO_PICTURE
 
 
-def _within(folder: Path, recursive: bool) -> Iterator[Path | Skipped]:
+def _within(folder: Path, recursive: bool) -> Iterator[tuple[Path, str]]:
+    """What lies in a folder, each with why it is skipped; nothing if it is taken."""
     for path in sorted(folder.iterdir()):
         if recursive and os.path.isdir(path) and not path.is_symlink() and not path.name.startswith("."):
             try:
                 yield from _within(path, recursive)
             except OSError as error:
-                yield Skipped(path, f"cannot be opened: {reason(error)}")
-        elif why := why_skipped(path):
-            yield Skipped(path, why)
+                yield path, f"cannot be opened: {reason(error)}"
         else:
-            yield path
+            yield path, why_skipped(path)

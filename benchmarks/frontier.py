@@ -121,7 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     model, rows = load_model(), []
-    for file in find_paintings(options.paintings).paintings:
+    for file in find_paintings(options.paintings)[0]:
         done = options.work / f"{file.stem}.json"
         if not done.exists():
             done.write_text(json.dumps(rows_of(file, model, options.steps, options.kinds), indent=1))

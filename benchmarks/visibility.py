@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("paintings", type=Path)
     parser.add_argument("--count", type=int, default=12)
     options = parser.parse_args()
-    files = find_paintings([options.paintings]).paintings
+    files, _ = find_paintings([options.paintings])
     files = [files[place] for place in np.linspace(0, len(files) - 1, options.count).round().astype(int)]
     vision = pycvvdp.cvvdp(display_name=DISPLAY, device=torch.device("cpu"))
     model = load_model()

@@ -16,7 +16,7 @@ import numpy as np
 from advdm import Painting, Settings, read_painting
 from advdm.files import shown
 from advdm.paintings import Levels
-from advdm.portfolios import Found, Skipped, why_skipped
+from advdm.portfolios import sentences, why_skipped
 from advdm.visibility import word
 from ui import expected
 from ui.attack import Moment, Order, Result, attack
@@ -91,8 +91,7 @@ def show_several(run: Run, files: Sequence[str], order: Order) -> Iterator[Shown
     with run.working(*files, order.target):
         _ = order.settings  # refuses, before the first painting, what is out of range
         reasons = {path: why_skipped(Path(path)) for path in files}
-        skipped = Found((), tuple(Skipped(Path(path), why) for path, why in reasons.items() if why))
-        lines, copies = skipped.sentences, list[str]()
+        lines, copies = sentences({Path(path): why for path, why in reasons.items() if why}), list[str]()
         yield Shown(
             say("Starting.", 0), copies=None, summary=listed(lines), welcome=HIDDEN, single=HIDDEN, several=VISIBLE
         )

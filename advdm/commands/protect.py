@@ -21,11 +21,12 @@ from advdm.commands.options import Commands, add_attack, add_command, add_machin
 from advdm.commands.outputs import Report, check_report, place, plan_outputs, write_report
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, make_folder, shown
-from advdm.settings import Settings
 
 if TYPE_CHECKING:
-    from advdm.models import LatentDiffusion
     from advdm.paintings import Painting
+    from advdm.protection import Step
+
+    Attack = Callable[[Painting], Iterator[Step]]
 
 FAINT = 9.5
 """JOD. Of copies that are seen less than this, an imitator learns most of what the original teaches."""
@@ -52,6 +53,8 @@ def protect(options: argparse.Namespace) -> int:
 
     from advdm.formats import check_painting
     from advdm.models import choose_device, load_model
+    from advdm.paintings import mask_levels
+    from advdm.protection import protection_steps
 
     # Whatever can be refused is refused before the model is loaded.
     settings = attack_settings(options)
@@ -81,7 +84,8 @@ def protect(options: argparse.Namespace) -> int:
     state = terminal.processes(device)
     model = load_model(options.model, device)
     mine = accepted[state.process_index :: state.num_processes]
-    attack = partial(protect_one, model=model, settings=settings, strength=options.strength, target=target, mask=mask)
+    given = {"settings": settings, "target": target, "mask": mask and mask_levels(mask), "strength": options.strength}
+    attack = partial(protection_steps, model=model, **given)
     try:
         protect_all({source: outputs[source] for source in mine}, attack, settings.steps, outcomes)
         outcomes = {source: one for share in gather_object([outcomes]) for source, one in share.items()}
@@ -94,7 +98,7 @@ def protect(options: argparse.Namespace) -> int:
     return 2 if any("error" in outcome for outcome in outcomes.values()) else 0
 
 
-def protect_all(outputs: dict[Path, Path], attack: Any, steps: int, outcomes: dict[Path, Report]) -> None:
+def protect_all(outputs: dict[Path, Path], attack: Attack, steps: int, outcomes: dict[Path, Report]) -> None:
     """Protect each source into its output file, under one bar whose time left is that of the whole job."""
     with terminal.progress(steps * len(outputs)) as bar:
         for done, (source, output) in enumerate(outputs.items()):
@@ -103,29 +107,18 @@ def protect_all(outputs: dict[Path, Path], attack: Any, steps: int, outcomes: di
             counted = f"{done + 1}/{len(outputs)} " if len(outputs) > 1 else ""
             bar.set_description(counted + shown(source))
             with recorded(outcomes, source):
-                outcomes[source] = attack(source, output, bar)
+                outcomes[source] = protect_one(source, output, attack, bar)
                 tqdm.write(summary(source, output, outcomes[source]), file=sys.stdout)
 
 
-def protect_one(
-    source: Path,
-    output: Path,
-    bar: Any,
-    model: LatentDiffusion,
-    settings: Settings,
-    strength: str | None,
-    target: Painting | None,
-    mask: Painting | None,
-) -> Report:
+def protect_one(source: Path, output: Path, attack: Attack, bar: Any) -> Report:
     """Protect one painting, and measure the file that was written."""
     from advdm.metrics import compare
-    from advdm.paintings import mask_levels, read_painting
-    from advdm.protection import protection_steps
+    from advdm.paintings import read_painting
 
     start = time.perf_counter()
     painting = terminal.read_aloud(source, terminal.say)
-    white = mask_levels(mask) if mask else None
-    for step in protection_steps(painting, model, settings, target, white, strength):
+    for step in attack(painting):
         bar.update()
         last = step
     make_folder(output.parent)

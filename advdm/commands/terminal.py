@@ -52,11 +52,11 @@ def found_aloud(
 
     What is `used` otherwise is neither.
     """
-    from advdm.portfolios import Found, find_paintings
+    from advdm.portfolios import find_paintings, sentences
 
-    found = find_paintings(paths, recursive)
-    paintings = [path for path in found.paintings if not used(path)]
-    for sentence in Found((), tuple(one for one in found.skipped if not used(one.path))).sentences:
+    found, skipped = find_paintings(paths, recursive)
+    paintings = [path for path in found if not used(path)]
+    for sentence in sentences({path: why for path, why in skipped.items() if not used(path)}):
         say_once(sentence)
     if not paintings:
         raise AdvDMError(f"There is no picture in {', '.join(map(shown, paths))}.")

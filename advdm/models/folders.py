@@ -83,15 +83,12 @@ def named(index: dict[str, Any], part: str) -> str:
 
 def empty(folder: Path, part: str, index: dict[str, Any]) -> Any:
     """A part as its config.json describes it, without weights."""
-    kind = named(index, part)
-    if kind not in KINDS[part]:
-        raise ModelError(f"its {part} is of the kind {kind}; only {' and '.join(KINDS[part])} are supported.")
-    config = weights.read_json(folder / part / "config.json")
+    kind, config = named(index, part), weights.read_json(folder / part / "config.json")
+    for told in (kind, str(config.get("_class_name", kind))):
+        if told not in KINDS[part]:
+            raise ModelError(f"its {part} is of the kind {told}; only {' and '.join(KINDS[part])} are supported.")
     if config.get("quantization_config"):
         raise ModelError(f"its {part} is quantised; only whole weights are supported.")
-    told = str(config.get("_class_name", kind))
-    if told not in KINDS[part]:
-        raise ModelError(f"its {part} is of the kind {told}; only {' and '.join(KINDS[part])} are supported.")
     try:
         with init_empty_weights():
             if hasattr(diffusers, kind):
