@@ -162,7 +162,6 @@ REFUSED: dict[str, tuple[Change, str]] = {
         f"a pointer for {file}": (write(file, POINTER), f"{file} is a Git LFS pointer")
         for file in (UNET, "unet/config.json", "tokenizer/tokenizer.json")
     },
-    "a T5": (edit(INDEX, text_encoder=["transformers", "T5EncoderModel"]), "text_encoder is of the kind T5"),
     "somebody's part": (edit(INDEX, unet=["mine", "MyUNet"]), "unet is of the kind MyUNet"),
     "a tiny autoencoder": (
         edit("vae/config.json", _class_name="AutoencoderTiny"),
@@ -193,7 +192,6 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no text encoder": (edit(INDEX, text_encoder=[None, None]), "no text_encoder"),
     "no entry": (edit(INDEX, vae=...), "no vae"),
     "a pickle": (rename(UNET, "unet/diffusion_pytorch_model.bin"), "pickle alone"),
-    "another library's name": (rename(UNET, "unet/model.safetensors"), "unet lacks files"),
     "no weights": (remove("vae/*.safetensors"), "vae has no weights"),
     "no index": (both(SHARDS, remove("unet/*.index.json")), "unet lacks files or the index"),
     "a shard missing": (both(SHARDS, remove("unet/*-00002-of-*")), r"unet/.*00002-of-.* is missing"),
