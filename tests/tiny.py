@@ -26,16 +26,9 @@ def tiny_pipeline(prediction_type: str = "epsilon") -> StableDiffusionPipeline:
     text_encoder = CLIPTextModel(text_config(tokenizer))
     vae = tiny_vae()
     unet = UNet2DConditionModel(cross_attention_dim=16, **tiny_unet())
-    return StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=tiny_scheduler(prediction_type),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts = {"text_encoder": text_encoder, "vae": vae, "unet": unet, "tokenizer": tokenizer}
+    unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return StableDiffusionPipeline(**parts, **unused, scheduler=tiny_scheduler(prediction_type))
 
 
 def tiny_sdxl(prediction_type: str = "epsilon") -> StableDiffusionXLPipeline:
@@ -79,9 +72,7 @@ def text_config(tokenizer: CLIPTokenizer, width: int = 16) -> CLIPTextConfig:
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **{name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
     )
 
 
@@ -90,7 +81,6 @@ def tiny_vae() -> AutoencoderKL:
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
         layers_per_block=1,
         norm_num_groups=2,
         scaling_factor=0.5,
@@ -101,8 +91,6 @@ def tiny_vae() -> AutoencoderKL:
 def tiny_unet() -> dict[str, Any]:
     return {
         "sample_size": 8,
-        "in_channels": 4,
-        "out_channels": 4,
         "block_out_channels": (8, 16),
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
