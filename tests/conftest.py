@@ -55,7 +55,7 @@ def other(painting) -> Painting:
 
 
 @pytest.fixture(scope="session")
-def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_tiny(tmp_path_factory) -> Path:
     """The tiny model as a diffusers folder."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_pipeline().save_pretrained(folder)
@@ -63,7 +63,7 @@ def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workplace(saved_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(saved_tiny, tmp_path, monkeypatch) -> Path:
     """An empty folder to work in, with the tiny model as the default."""
     monkeypatch.setenv("ADVDM_MODEL", str(saved_tiny))
     monkeypatch.delenv("ADVDM_DEVICE", raising=False)
@@ -72,6 +72,6 @@ def workplace(saved_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_model(monkeypatch) -> None:
     """What is refused must be refused before this."""
     monkeypatch.setattr("advdm.models.load_model", lambda *_: pytest.fail("the model was loaded"))

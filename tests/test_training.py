@@ -15,7 +15,7 @@ from training import autoencoder, denoiser, evaluate, loop, sharp
 from training.__main__ import main
 from training.captions import all_words, palette_reader, real_caption, scene_caption, style_word
 from training.classifier import TREATMENTS, roughened
-from training.loop import SHARES, Average, Run, Stage
+from training.loop import SHARES, Run, Stage
 from training.manners import MANNERS
 from training.pictures import keep
 from training.pipeline import new_tokenizer, starting_tokenizer
@@ -74,27 +74,6 @@ def test_the_palette_is_read_from_the_picture():
     *known, gold, blue = (paint(scene, np.random.default_rng(i), 64) for i, scene in enumerate(scenes))
     read = palette_reader(np.stack(known), ["gold", "blue"] * 3)
     assert (read(gold), read(blue)) == ("gold", "blue")
-
-
-def test_a_resumed_training_repeats_an_unbroken_one(tmp_path):
-    def fit(name, stop_after=None):
-        """A few steps of a tiny training that is saved at each; `stop_after` kills it in the middle."""
-        (tmp_path / name).mkdir(exist_ok=True)
-        torch.manual_seed(0)
-        model = torch.nn.Linear(3, 2)
-        average, optimizer = Average(model), torch.optim.AdamW(model.parameters())
-        stage = Stage(Run(tmp_path / name, torch.device("cpu"), now=count(0, 100).__next__), "denoiser")
-        for step in stage.steps(7, {"model": model, "average": average.module, "optimizer": optimizer}):
-            x = step.noise(torch.empty(4, 3)) + float(step.rng.normal())
-            loop.descend(model(x).square().mean(), optimizer, step.rate(0.1, 0.01))
-            average.update(model, step.number)
-            if step.number == stop_after:
-                break
-        return average.module.weight
-
-    unbroken = fit("whole")
-    assert not torch.equal(fit("broken", stop_after=4), unbroken)
-    assert torch.equal(fit("broken"), unbroken) and torch.equal(fit("broken"), unbroken), "finished is finished"
 
 
 def test_the_minutes_are_shared_and_what_a_stage_leaves_goes_to_the_next(tmp_path):
@@ -201,9 +180,8 @@ PICTURES = ("painted_0", "views_128", "views_160")
 
 
 def test_it_makes_a_pipeline_that_diffusers_loads_and_that_paints(command):
-    files = [path for path in (command.folder / "whole").rglob("*") if path.is_file()]
-    assert max(path.stat().st_size for path in files) < 10**7 and sum(path.stat().st_size for path in files) < 3 * 10**7
-    assert not any(str(command.folder) in path.read_text() for path in files if path.suffix == ".json")
+    settings = [path.read_text() for path in (command.folder / "whole").rglob("*.json")]
+    assert settings and not any(str(command.folder) in text for text in settings)
     pipeline = StableDiffusionPipeline.from_pretrained(command.folder / "whole")
     words = pipeline.text_encoder.get_input_embeddings().weight
     assert len(words) == len(pipeline.tokenizer), "those of the real paintings are left out"

@@ -26,16 +26,9 @@ def tiny_pipeline(prediction_type: str = "epsilon") -> StableDiffusionPipeline:
     text_encoder = CLIPTextModel(text_config(tokenizer))
     vae = tiny_vae()
     unet = UNet2DConditionModel(cross_attention_dim=16, **tiny_unet())
-    return StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=tiny_scheduler(prediction_type),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts = {"text_encoder": text_encoder, "vae": vae, "unet": unet, "tokenizer": tokenizer}
+    unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return StableDiffusionPipeline(**parts, **unused, scheduler=tiny_scheduler(prediction_type))
 
 
 def tiny_sdxl(prediction_type: str = "epsilon") -> StableDiffusionXLPipeline:
@@ -79,9 +72,7 @@ def text_config(tokenizer: CLIPTokenizer, width: int = 16) -> CLIPTextConfig:
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **{name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
     )
 
 
@@ -90,7 +81,6 @@ def tiny_vae() -> AutoencoderKL:
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
         layers_per_block=1,
         norm_num_groups=2,
         scaling_factor=0.5,
@@ -101,8 +91,6 @@ def tiny_vae() -> AutoencoderKL:
 def tiny_unet() -> dict[str, Any]:
     return {
         "sample_size": 8,
-        "in_channels": 4,
-        "out_channels": 4,
         "block_out_channels": (8, 16),
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
@@ -118,90 +106,66 @@ def tiny_scheduler(prediction_type: str = "epsilon") -> DDIMScheduler:
     )
 
 
+UNET_NAMES = r"""
+(resnets.\d).norm1 \1.in_layers.0         (resnets.\d).conv1 \1.in_layers.2
+(resnets.\d).norm2 \1.out_layers.0        (resnets.\d).conv2 \1.out_layers.3
+time_emb_proj emb_layers.1                conv_shortcut skip_connection
+down_blocks.0.resnets.0 input_blocks.1.0  down_blocks.0.attentions.0 input_blocks.1.1
+down_blocks.1.resnets.0 input_blocks.3.0  down_blocks.0.downsamplers.0.conv input_blocks.2.0.op
+mid_block.resnets.0 middle_block.0        mid_block.attentions.0 middle_block.1
+mid_block.resnets.1 middle_block.2        up_blocks.0.upsamplers.0 output_blocks.1.1
+up_blocks.0.resnets.0 output_blocks.0.0   up_blocks.0.resnets.1 output_blocks.1.0
+up_blocks.1.resnets.0 output_blocks.2.0   up_blocks.1.attentions.0 output_blocks.2.1
+up_blocks.1.resnets.1 output_blocks.3.0   up_blocks.1.attentions.1 output_blocks.3.1
+time_embedding.linear_1 time_embed.0      time_embedding.linear_2 time_embed.2
+add_embedding.linear_1 label_emb.0.0      add_embedding.linear_2 label_emb.0.2
+conv_norm_out out.0                       conv_out out.2
+conv_in input_blocks.0.0
+"""
+VAE_NAMES = r"""
+mid_block.resnets.0 mid.block_1   mid_block.resnets.1 mid.block_2   mid_block.attentions.0 mid.attn_1
+down_blocks down                  resnets block                     downsamplers.0 downsample
+up_blocks.0 up.3   up_blocks.1 up.2   up_blocks.2 up.1   up_blocks.3 up.0   upsamplers.0 upsample
+group_norm norm   to_out.0 proj_out   to_([qkv]) \1   conv_norm_out norm_out   conv_shortcut nin_shortcut
+"""
+OPEN_CLIP_NAMES = r"""
+text_model.encoder.layers transformer.resblocks   layer_norm1 ln_1   layer_norm2 ln_2   fc1 c_fc   fc2 c_proj
+self_attn attn   text_model.final_layer_norm ln_final   text_model.embeddings.token_embedding token_embedding
+text_model.embeddings.position_embedding.weight positional_embedding   text_projection.weight text_projection
+"""
+"""Of the tiny parts: pairs of a part of a name in diffusers and what the original code calls it, in turn."""
+
+
+def renamed(module: torch.nn.Module, names: str) -> dict[str, torch.Tensor]:
+    pairs, tensors = names.split(), {}
+    for name, weight in module.state_dict().items():
+        for ours, theirs in zip(pairs[::2], pairs[1::2], strict=True):
+            name = re.sub(ours, theirs, name)
+        tensors[name] = weight
+    return tensors
+
+
 def ldm_checkpoint(pipeline: Any) -> dict[str, torch.Tensor]:
     """The weights under the names of the original code, as in one checkpoint file of a model site."""
+    vae = renamed(pipeline.vae, VAE_NAMES)
+    for name in [name for name in vae if re.search(r"attn_1\.(q|k|v|proj_out)\.weight", name)]:
+        vae[name] = vae[name][:, :, None, None]
     sdxl = isinstance(pipeline, StableDiffusionXLPipeline)
-    tensors = {f"model.diffusion_model.{unet_name(name)}": w for name, w in pipeline.unet.state_dict().items()}
-    for name, weight in pipeline.vae.state_dict().items():
-        name, flat = vae_name(name), ".to_" in name and name.endswith("weight")
-        tensors[f"first_stage_model.{name}"] = weight[:, :, None, None] if flat else weight
-    first = "conditioner.embedders.0.transformer." if sdxl else "cond_stage_model.transformer."
-    tensors |= {f"{first}text_model.{name}": w for name, w in pipeline.text_encoder.state_dict().items()}
-    if sdxl:
-        second = open_clip(pipeline.text_encoder_2.state_dict())
-        tensors |= {f"conditioner.embedders.1.model.{name}": w for name, w in second.items()}
-    return {name: weight.contiguous() for name, weight in tensors.items()}
+    first = "conditioner.embedders.0" if sdxl else "cond_stage_model"
+    parts = {
+        "model.diffusion_model.": renamed(pipeline.unet, UNET_NAMES),
+        "first_stage_model.": vae,
+        f"{first}.transformer.text_model.": pipeline.text_encoder.state_dict(),
+        "conditioner.embedders.1.model.": open_clip(pipeline.text_encoder_2) if sdxl else {},
+    }
+    return {start + name: weight.contiguous() for start, part in parts.items() for name, weight in part.items()}
 
 
-def unet_name(name: str) -> str:
-    """Of tiny_unet: two levels, of one layer on the way down and of two on the way up."""
-    down = {(0, "resnets"): "1.0", (0, "attentions"): "1.1", (0, "downsamplers"): "2", (1, "resnets"): "3.0"}
-    if found := re.match(r"down_blocks\.(\d)\.(\w+)\.0\.(.*)", name):
-        level, layer, rest = found.groups()
-        rest = rest.replace("conv", "0.op") if layer == "downsamplers" else rest
-        name = f"input_blocks.{down[int(level), layer]}.{rest}"
-    if found := re.match(r"up_blocks\.(\d)\.(\w+)\.(\d)\.(.*)", name):
-        level, layer, number, rest = found.groups()
-        inside = {"resnets": "0", "attentions": "1", "upsamplers": "1"}[layer]
-        name = f"output_blocks.{2 * int(level) + (1 if layer == 'upsamplers' else int(number))}.{inside}.{rest}"
-    for ours, theirs in (
-        ("mid_block.resnets.0", "middle_block.0"),
-        ("mid_block.attentions.0", "middle_block.1"),
-        ("mid_block.resnets.1", "middle_block.2"),
-        ("time_embedding.linear_1", "time_embed.0"),
-        ("time_embedding.linear_2", "time_embed.2"),
-        ("add_embedding.linear_1", "label_emb.0.0"),
-        ("add_embedding.linear_2", "label_emb.0.2"),
-        ("conv_norm_out", "out.0"),
-        ("conv_out", "out.2"),
-        ("conv_in", "input_blocks.0.0"),
-        ("time_emb_proj", "emb_layers.1"),
-        ("conv_shortcut", "skip_connection"),
-    ):
-        name = name.replace(ours, theirs)
-    if name.startswith(("input_blocks", "middle_block", "output_blocks")) and "transformer_blocks" not in name:
-        for ours, theirs in (
-            (r"\.norm1\.", ".in_layers.0."),
-            (r"\.conv1\.", ".in_layers.2."),
-            (r"\.norm2\.", ".out_layers.0."),
-            (r"\.conv2\.", ".out_layers.3."),
-        ):
-            name = re.sub(ours, theirs, name)
-    return name
-
-
-def vae_name(name: str) -> str:
-    """Of tiny_vae: four levels."""
-    name = re.sub(r"down_blocks\.(\d)\.resnets\.", r"down.\1.block.", name)
-    name = re.sub(r"down_blocks\.(\d)\.downsamplers\.0\.", r"down.\1.downsample.", name)
-    name = re.sub(r"up_blocks\.(\d)\.resnets\.", lambda m: f"up.{3 - int(m[1])}.block.", name)
-    name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0\.", lambda m: f"up.{3 - int(m[1])}.upsample.", name)
-    name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
-    name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("conv_norm_out", "norm_out")
-    name = name.replace("group_norm", "norm").replace("to_out.0", "proj_out").replace("conv_shortcut", "nin_shortcut")
-    return re.sub(r"\.to_([qkv])\.", r".\1.", name)
-
-
-def open_clip(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def open_clip(encoder: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The weights of a text encoder under OpenCLIP's names, where query, key and value are one."""
-    renamed = {}
-    for name, weight in tensors.items():
-        for ours, theirs in (
-            ("text_model.encoder.layers.", "transformer.resblocks."),
-            ("layer_norm1", "ln_1"),
-            ("layer_norm2", "ln_2"),
-            (".fc1.", ".c_fc."),
-            (".fc2.", ".c_proj."),
-            (".self_attn", ".attn"),
-            ("text_model.final_layer_norm", "ln_final"),
-            ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
-            ("text_model.embeddings.token_embedding", "token_embedding"),
-        ):
-            name = name.replace(ours, theirs)
-        if name == "text_projection.weight":
-            name, weight = "text_projection", weight.T
-        renamed[name] = weight
-    for name in [name for name in renamed if ".q_proj." in name]:
-        parts = [renamed.pop(name.replace(".q_proj.", f".{letter}_proj.")) for letter in "qkv"]
-        renamed[name.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
-    return renamed
+    tensors = renamed(encoder, OPEN_CLIP_NAMES)
+    tensors["text_projection"] = tensors["text_projection"].T
+    for name in [name for name in tensors if ".q_proj." in name]:
+        parts = [tensors.pop(name.replace(".q_proj.", f".{letter}_proj.")) for letter in "qkv"]
+        tensors[name.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
+    return tensors
