@@ -2,6 +2,9 @@
 
 import os
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,19 @@ def run(line: str) -> int:
         return cli.main(shlex.split(line))
     except SystemExit as stop:
         return int(str(stop.code))
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """Python in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that put the tests in the background has made them, and what they start, deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def paint(path: str, mode: str = "RGB", size: tuple[int, int] = (80, 72), seed: int = 0) -> Path:

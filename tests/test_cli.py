@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,13 +15,9 @@ from advdm.commands.options import attack_settings, mimicry_settings
 from advdm.commands.outputs import plan_outputs
 from advdm.settings import EvaluationSettings, InversionSettings, LoraSettings, MimicrySettings, Settings
 from tests.app_server import wait_until
-from tests.command_line import ENVIRONMENT, paint, refusal, run, written
+from tests.command_line import paint, refusal, run, start, written
 
 pytestmark = pytest.mark.usefixtures("workplace")
-
-
-def levels(path):
-    return np.asarray(Image.open(path)).astype(int)
 
 
 def test_the_copy_lies_beside_the_painting_and_replaces_an_earlier_one(capsys):
@@ -138,8 +132,8 @@ def test_a_strength_chooses_epsilon_and_a_mask_leaves_black_clean():
     subtle, strong, masked = (report["epsilon"] for report in reports)
     assert subtle < strong == masked, "the rest is no more visible for a mask"
     assert (reports[2]["strength"], reports[2]["mask"]) == ("strong", "mask.png")
-    change = levels("a_protected.png") - levels("a.png")
-    assert change[:, :40].any() and not change[:, 40:].any()
+    changed = np.asarray(Image.open("a_protected.png")) != np.asarray(Image.open("a.png"))
+    assert changed[:, :40].any() and not changed[:, 40:].any()
 
 
 def test_objective_target_even_and_as_published_change_the_copy():
@@ -155,7 +149,6 @@ def test_objective_target_even_and_as_published_change_the_copy():
     ("line", "words"),
     [
         ("", "COMMAND"),
-        ("protect a.png --epsilon 65", "Epsilon must lie between"),
         ("protect a.png --epsilon eight", "argument --epsilon: invalid int value: 'eight'"),
         ("protect a.png --colour 'red\nblue'", "unrecognized arguments: --colour red blue"),
         ("protect a.png --target b.png", "The objective 'advdm' has no target"),
@@ -175,7 +168,6 @@ def test_objective_target_even_and_as_published_change_the_copy():
         ("protect locked/a.png", "The folder locked cannot be written to."),
         ("protect a.png -o locked/new", "The folder locked cannot be written to."),
         ("mimic a.png gone.png -o out", "gone.png cannot be found."),
-        ("mimic a.png a.txt -o out", "a.txt is not a PNG"),
         ("mimic DIR a.png -o out", "Originals: 2, protected copies: 1"),
         ("mimic DIR copies -o out", "Which is the protected copy of b.png?"),
         ("mimic a.png b.png -o .", "holds the paintings; choose another."),
@@ -188,7 +180,6 @@ def test_objective_target_even_and_as_published_change_the_copy():
         ("mimic a.png b.png -o out --report a.png", "The report a.png must be a .json."),
         ("evaluate DIR --epsilons 4,99", "Epsilon must lie between"),
         ("evaluate DIR --epsilons 4,,8", "argument --epsilons"),
-        ("evaluate DIR --objectives advdm,magic", "There is no objective 'magic'"),
         ("evaluate DIR --imitator repaint --imitator-steps 9", "The imitator 'repaint' has no steps."),
         ("evaluate DIR -o DIR", "The folder DIR holds the paintings"),
         ("evaluate nowhere", "nowhere is not a folder."),
@@ -210,22 +201,10 @@ def test_refused_in_one_line_before_the_model_is_loaded(line, words, no_model, m
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ("--model 'no such\nmodel'", "there is no such folder or file on this machine"),
-        ("--mask small.png", "The mask must be as large as the painting"),
-    ],
-)
-def test_refused_later(options, words, capsys):
-    paint("a.png"), paint("small.png", size=(70, 70))
-    assert run(f"protect a.png {options}") == 2
-    assert words in refusal(capsys)
-    assert written() == ["a.png", "small.png"]
-
-
-def test_a_device_of_the_environment_that_is_not_there(monkeypatch, capsys):
+def test_a_model_or_a_device_of_the_environment_that_is_not_there(monkeypatch, capsys):
     paint("a.png")
+    assert run("protect a.png --model 'no such\nmodel'") == 2
+    assert "there is no such folder or file on this machine" in refusal(capsys)
     monkeypatch.setenv("ADVDM_DEVICE", "abacus")
     for line in ("protect a.png", "models"):
         assert run(line) == 2
@@ -261,15 +240,7 @@ def test_a_stop_on_the_way_leaves_finished_files_whole_and_no_half_file():
     """Ctrl-C comes while the second of three paintings, whose noise takes long to compress, is being written."""
     paint("a.png"), paint("b.png", size=(2000, 1600)), paint("c.png")
     line = "protect gone.png a.png b.png c.png --report r.json --steps 2"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "advdm", *line.split()],
-        env={**ENVIRONMENT, "ADVDM_MODEL": os.environ["ADVDM_MODEL"]},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that put the tests in the background has made them, and what they start, deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start("-m", "advdm", *line.split())
     wait_until(lambda: process.poll() is not None or (Path("a_protected.png").exists() and any(Path().glob(".*.png"))))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)

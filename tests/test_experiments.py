@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +23,7 @@ from advdm.mimicry import ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM
 from advdm.models import StableDiffusion
 from advdm.protection import protect
 from advdm.settings import AS_PUBLISHED, MimicrySettings, RepaintSettings, Sampling, Settings
-from tests.command_line import ENVIRONMENT, paint, run
+from tests.command_line import paint, run, start
 from tests.tiny import tiny_pipeline
 
 PAINT = "--imitator repaint --prompts prompts.txt --count 2 --sampling-steps 2"
@@ -227,16 +225,7 @@ def test_two_processes_share_the_work():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ADVDM_DEVICE": "cpu"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", BOTH, *lines],
-            env={**ENVIRONMENT, **shared, "ADVDM_MODEL": os.environ["ADVDM_MODEL"], "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
+    running = [start("-c", BOTH, *lines, **shared, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
     said = [process.communicate(timeout=600) for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert sum(out.count("| learned from |") for out, _ in said) == 1, "only the first writes the tables"
