@@ -481,6 +481,8 @@ class TestStrangers:
             call("new_painting", [file]),
             call("new_files", [[file]]),
         ]
+        with pytest.raises(gr.Error, match="upload the painting"):  # what is left should Gradio's own look be lost
+            uploaded(file["path"])
         for answer in answers:
             assert not answer["success"] and "passwd" not in str(answer) and "root:" not in str(answer)
 

@@ -151,6 +151,7 @@ def test_objective_target_even_and_as_published_change_the_copy():
         ("", "COMMAND"),
         ("protect a.png --epsilon eight", "argument --epsilon: invalid int value: 'eight'"),
         ("protect a.png --colour 'red\nblue'", "unrecognized arguments: --colour red blue"),
+        ("protect a.png --objective 'ma\ngic'", "There is no objective 'ma gic'"),
         ("protect a.png --target b.png", "The objective 'advdm' has no target"),
         ("protect a.png --objective mist --target a.txt", "a.txt is not a PNG"),
         ("protect a.png --objective mist --target b.png -o b.png", "b.png would be replaced"),
