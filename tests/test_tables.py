@@ -7,18 +7,29 @@ from pandas import Series
 from advdm.experiments.tables import markdown, ratio, remarks, sign_test, spread, summarise
 from advdm.mimicry import ORIGINAL, PROMPT_ONLY, RANDOM
 
+COPIES = {"prompt": PROMPT_ONLY, "original": ORIGINAL, "random": RANDOM}
+ATTACKED, CONTROL = ("advdm", 8, "none"), (RANDOM, 8, "none")
+INTERVAL = ["imitation_low", "imitation_high"]
+
 
 def rows_of(subject, seed=0, *, cleaner="none", **distances):
     """A row for each side; random_8 is random noise of 8 levels."""
     rows = []
     for name, distance in {"prompt": 1.0, **distances}.items():
         word, _, epsilon = name.partition("_")
-        copy = {"prompt": PROMPT_ONLY, "original": ORIGINAL, "random": RANDOM}.get(word, word)
-        row = {"subject": subject, "seed": seed, "copy": copy, "epsilon": int(epsilon or 0), "cleaner": cleaner}
-        rows.append(row | {"distance": distance, "max_change": int(epsilon or 0)})
+        side = {"copy": COPIES.get(word, word), "epsilon": int(epsilon or 0), "cleaner": cleaner}
+        rows.append({"subject": subject, "seed": seed, **side, "distance": distance, "max_change": side["epsilon"]})
     gain = 1 - distances["original"]
     rows[1] |= {"gain": gain, "gain_low": gain - 0.1, "gain_high": gain + 0.1}
     return rows
+
+
+def rows_of_all(subjects, **distances):
+    return [row for subject in subjects for row in rows_of(subject, **distances)]
+
+
+def said(rows):
+    return "\n".join(remarks(summarise(rows), rows))
 
 
 def test_imitation_is_the_ratio_of_sums_over_subjects_whatever_their_seeds():
@@ -29,12 +40,11 @@ def test_imitation_is_the_ratio_of_sums_over_subjects_whatever_their_seeds():
     ]
     table = summarise(rows)
     # a gave 0.8 and left 0.2; b gave 0.1 and left 0.3: the mean of ratios would be 162.
-    assert table.loc[("advdm", 8, "none"), "imitation"] == pytest.approx(100 * (0.2 + 0.3) / (0.8 + 0.1))
-    assert table.loc[(RANDOM, 8, "none"), "imitation"] == pytest.approx(100)
-    assert table.loc[(RANDOM, 8, "none"), ["imitation_low", "imitation_high"]].tolist() == pytest.approx([100, 100])
+    assert table.loc[ATTACKED, "imitation"] == pytest.approx(100 * (0.2 + 0.3) / (0.8 + 0.1))
+    assert table.loc[CONTROL, ["imitation", *INTERVAL]].tolist() == pytest.approx([100, 100, 100])
     assert table.loc[(ORIGINAL, 0, "none"), "gain"] == pytest.approx(0.9 / 2)
-    assert table.loc[("advdm", 8, "none"), "distance"] == pytest.approx(np.mean([0.7, 0.9, 0.7]))
-    assert np.isnan(table.loc[(RANDOM, 8, "none"), "spread":"sign_test"]).tolist() == [False, True]
+    assert table.loc[ATTACKED, "distance"] == pytest.approx(np.mean([0.7, 0.9, 0.7]))
+    assert np.isnan(table.loc[CONTROL, "spread":"sign_test"]).tolist() == [False, True]
 
 
 def test_intervals_hold_the_truth_nine_times_in_ten_and_narrow_with_subjects():
@@ -50,7 +60,6 @@ def test_intervals_hold_the_truth_nine_times_in_ten_and_narrow_with_subjects():
 
 
 def test_the_spread_is_that_of_the_subjects_weighted_by_what_was_given():
-    assert spread(Series([40.0, 60.0]), Series([1.0, 1.0])) == pytest.approx(200**0.5)
     assert spread(Series([40.0, 60.0, 9999.0]), Series([1.0, 1.0, -0.1])) == pytest.approx(200**0.5)
     assert np.isnan(spread(Series([40.0, 60.0]), Series([1.0, -1.0]))), "one subject has none"
 
@@ -59,55 +68,44 @@ def test_of_one_subject_the_interval_is_the_one_over_its_pictures():
     rows = rows_of("a", original=0.2, random_8=0.2, advdm_8=0.6)
     rows[-1] |= {"imitation": 50.0, "imitation_low": 40.0, "imitation_high": 62.0}
     table = summarise(rows)
-    assert table.loc[("advdm", 8, "none"), ["imitation_low", "imitation_high"]].tolist() == [40, 62]
+    assert table.loc[ATTACKED, INTERVAL].tolist() == [40, 62]
     assert "| advdm 8 | 50 (40 to 62) | 0.6000 | 8 |" in markdown(table)
 
 
 def test_sign_test():
-    assert sign_test(Series([1.0] * 8)) == pytest.approx(0.5**8)
     assert sign_test(Series([1.0, -1.0, 0.0])) == pytest.approx(0.75), "a tie counts for nobody"
     assert np.isnan(sign_test(Series([0.0])))
-    rows = [row for name in "abcde" for row in rows_of(name, original=0.2, random_8=0.2, advdm_8=0.6)]
-    assert summarise(rows).loc[("advdm", 8, "none"), "sign_test"] == pytest.approx(0.5**5)
+    table = summarise(rows_of_all("abcde", original=0.2, random_8=0.2, advdm_8=0.6))
+    assert table.loc[ATTACKED, "sign_test"] == pytest.approx(0.5**5)
 
 
 def test_nothing_is_said_where_the_originals_taught_nothing():
-    rows = rows_of("a", original=0.9, random_8=0.9, advdm_8=0.95) + rows_of(
-        "b", original=1.2, random_8=1.2, advdm_8=1.1
-    )
-    table = summarise(rows)
-    assert table["imitation"].isna().all()
-    assert "imitation" not in markdown(table)
-    assert "Nothing can be said" in " ".join(remarks(table, rows))
-
-
-def said(**distances):
-    rows = [row for name in "ab" for row in rows_of(name, original=0.2, **distances)]
-    return "\n".join(remarks(summarise(rows), rows))
+    rows = rows_of("a", original=0.9, random_8=0.9, advdm_8=0.95)
+    rows += rows_of("b", original=1.2, random_8=1.2, advdm_8=1.1)
+    assert "imitation" not in markdown(summarise(rows))
+    assert "Nothing can be said" in said(rows)
 
 
 def test_what_fails_is_said():
-    good = said(random_8=0.21, advdm_8=0.9)
+    good = said(rows_of_all("ab", original=0.2, random_8=0.21, advdm_8=0.9))
     assert "80 % (80 to 80) nearer, with an interval above zero in 2 of 2 experiments" in good and "**" not in good
-    assert "**advdm 8 does no better than random noise: that is a bug.**" in said(random_8=0.21, advdm_8=0.2)
-    assert "**random noise 8 reads 75: " in said(random_8=0.4, advdm_8=0.9)
+    useless = said(rows_of_all("ab", original=0.2, random_8=0.21, advdm_8=0.2))
+    assert "**advdm 8 does no better than random noise: that is a bug.**" in useless
+    assert "**random noise 8 reads 75: " in said(rows_of_all("ab", original=0.2, random_8=0.4, advdm_8=0.9))
 
 
 def test_columns_of_which_nothing_is_known_are_left_out_and_zero_has_no_sign():
-    rows = [row for name in "ab" for row in rows_of(name, original=0.5, random_8=0.5, advdm_8=1.001)]
-    text = markdown(summarise(rows))
+    text = markdown(summarise(rows_of_all("ab", original=0.5, random_8=-0.00001, advdm_8=1.001)))
     assert "noise error" not in text and "sign test, p" in text
-    assert "| advdm 8 | 0 (0 to 0) |" in text, "never -0"
-    head = text.splitlines()[0].split(" | ")
-    assert len(head) == len(text.splitlines()[-1].split(" | "))
+    assert "| advdm 8 | 0 (0 to 0) |" in text and "-0" not in text
+    assert len({line.count(" | ") for line in text.splitlines()}) == 1
 
 
 def test_a_treated_copy_is_compared_with_the_control_that_was_treated_alike():
-    rows = []
-    for name in "ab":
-        rows += rows_of(name, original=0.2, random_8=0.2, protected_8=0.6)
-        rows += [row for row in rows_of(name, cleaner="JPEG", original=0.4, random_8=0.5, protected_8=0.45)[1:]]
+    rows = rows_of_all("ab", original=0.2, random_8=0.2, protected_8=0.6)
+    treated = rows_of_all("ab", cleaner="JPEG", original=0.4, random_8=0.5, protected_8=0.45)
+    rows += [row for row in treated if row["copy"] != PROMPT_ONLY]
     table = summarise(rows)
     assert table.loc[("protected", 8, "JPEG"), "sign_test"] == 1
     assert table.loc[(ORIGINAL, 0, "JPEG"), "imitation"] == pytest.approx(75), "of the untouched original"
-    assert not any("**" in remark for remark in remarks(table, rows)), "that a cleaner cleans is no bug"
+    assert "**" not in said(rows), "that a cleaner cleans is no bug"
