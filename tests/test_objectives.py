@@ -38,23 +38,15 @@ FORMULAS = {
 }
 
 
-def predicted_and_wanted(model, z):
-    """In plain lines: DDPM's noising, and the noise or the velocity."""
-    kept = model.noising.alphas_cumprod[DRAWS.timesteps].view(-1, 1, 1, 1)
-    noisy = kept.sqrt() * z + (1 - kept).sqrt() * DRAWS.noise
-    tokens = model.embed("a painting").tokens.expand(3, -1, -1)
-    velocity = kept.sqrt() * DRAWS.noise - (1 - kept).sqrt() * z
-    wanted = velocity if model.prediction_type == "v_prediction" else DRAWS.noise
-    return model.unet(noisy, DRAWS.timesteps, tokens).sample, wanted
-
-
 @MODELS
 @pytest.mark.parametrize("objective", FORMULAS)
 def test_loss_and_gradient_are_those_of_the_formula(request, model_name, objective):
     model, z = request.getfixturevalue(model_name), LATENTS.clone().requires_grad_()
-    expected = FORMULAS[objective](z, *predicted_and_wanted(model, z), DRAWS.target)
+    condition = model.embed("a painting")
+    predicted, wanted = model.predict(z, DRAWS.timesteps, DRAWS.noise, condition)
+    expected = FORMULAS[objective](z, predicted, wanted, DRAWS.target)
     (slope,) = torch.autograd.grad(expected.sum(), z)
-    losses, gradient = OBJECTIVES[objective](model, LATENTS, DRAWS, model.embed("a painting"))
+    losses, gradient = OBJECTIVES[objective](model, LATENTS, DRAWS, condition)
     torch.testing.assert_close(losses, expected.detach(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-7)
     assert not losses.requires_grad and not gradient.requires_grad
@@ -64,10 +56,10 @@ def test_loss_and_gradient_are_those_of_the_formula(request, model_name, objecti
 @pytest.mark.parametrize("objective, sign", (("sds", 1), ("sds_down", -1)))
 def test_sds_moves_by_the_error_itself(request, model_name, objective, sign):
     """Up or down, and without going back through the denoiser."""
-    model = request.getfixturevalue(model_name)
-    predicted, wanted = predicted_and_wanted(model, LATENTS)
-    condition, latents = model.embed("a painting"), LATENTS.clone().requires_grad_()
-    losses, gradient = OBJECTIVES[objective](model, latents, DRAWS, condition)
+    model, z = request.getfixturevalue(model_name), LATENTS.clone().requires_grad_()
+    condition = model.embed("a painting")
+    predicted, wanted = model.predict(LATENTS, DRAWS.timesteps, DRAWS.noise, condition)
+    losses, gradient = OBJECTIVES[objective](model, z, DRAWS, condition)
     torch.testing.assert_close(losses, sign * square(predicted, wanted))
     torch.testing.assert_close(gradient, sign * (predicted - wanted), rtol=1e-4, atol=1e-6)
     assert not losses.requires_grad and not gradient.requires_grad
