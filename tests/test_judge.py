@@ -56,7 +56,7 @@ def spots(shape: torch.Size, generator: torch.Generator, size: int) -> Tensor:
 
 
 def test_knows_a_cat(judge: Judge) -> None:
-    """The input convention is right: ImageNet's classes 281 to 285 are the domestic cats."""
+    """Levels go in at about the scale of the training: ImageNet's classes 281 to 285 are the domestic cats."""
     logits = judge.network._fc(judge.embedding(pixels(cat())[None]))
     assert 281 <= int(logits.argmax()) <= 285
 
