@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler
 from advdm.errors import SettingsError
 from advdm.imitators import LearningStep, learn
 from advdm.imitators.crops import crops
+from advdm.metrics import max_change
 from advdm.mimicry import (
     ORIGINAL,
     PROMPT_ONLY,
@@ -29,7 +30,7 @@ from advdm.mimicry import (
 )
 from advdm.models import StableDiffusion
 from advdm.paintings import Painting
-from advdm.settings import InversionSettings, LoraSettings, MimicrySettings, RepaintSettings, Sampling
+from advdm.settings import InversionSettings, LoraSettings, MimicrySettings, RepaintSettings, Sampling, Settings
 from advdm.statistics import Estimate
 from tests.tiny import tiny_pipeline
 
@@ -44,6 +45,10 @@ class Ruler:
         return pictures.mean((2, 3))
 
 
+def joined(painted) -> torch.Tensor:
+    return torch.cat([one.pictures for one in painted])
+
+
 @pytest.mark.parametrize(
     "imitator",
     (SETTINGS.imitator, InversionSettings(steps=2, batch=2), RepaintSettings()),
@@ -51,96 +56,73 @@ class Ruler:
 )
 def test_it_learns_paints_and_judges_in_that_order(tiny, painting, other, imitator):
     """A copy that is its painting imitates like it, to the bit; a picture has the same number on every side."""
-    sides = {
-        ORIGINAL: [painting, other],
-        PROTECTED: [Painting(painting.levels.copy()), other],
-        RANDOM: [other, painting],
-    }
+    copy = Painting(painting.levels.copy())
+    sides = {ORIGINAL: [painting, other], PROTECTED: [copy, other], RANDOM: [other, painting]}
     events = list(mimicry(tiny, sides, replace(SETTINGS, imitator=imitator)))
     steps = [event for event in events if isinstance(event, LearningStep)]
     painted = [event for event in events if isinstance(event, Painted)]
+    finding = events[-1]
+    assert events == [*steps, *painted, finding] and isinstance(finding, Finding)
     assert [step.number for step in steps] == list(range(1, 1 + getattr(imitator, "steps", 1)))
     assert len(steps[-1].losses) == 3
     order = [PROMPT_ONLY, *sides]
     assert [(one.side, one.first) for one in painted] == [(side, first) for first in (0, 2) for side in order]
-    assert all(one.pictures.shape == (2, 3, 64, 64) for one in painted)
-    assert events == [*steps, *painted, events[-1]] and isinstance(events[-1], Finding)
-    made = {side: torch.cat([one.pictures for one in painted if one.side == side]) for side in order}
+    made = {side: joined(one for one in painted if one.side == side) for side in order}
+    assert all(pictures.shape == (4, 3, 64, 64) for pictures in made.values())
     assert torch.equal(made[ORIGINAL], made[PROTECTED]) and not torch.equal(made[ORIGINAL], made[RANDOM])
-    finding = events[-1]
     assert finding.pictures == 4 and set(finding.distance) == set(order)
     assert finding.distance[ORIGINAL] == finding.distance[PROTECTED]
 
 
 def test_every_picture_has_a_seed_of_its_own_the_same_on_every_side(tiny):
     class Recorder:
+        def __init__(self):
+            self.asked = []
+
         def paint(self, model, prompts, seeds, how):
-            asked.append((tuple(prompts), tuple(seeds)))
+            self.asked += zip(prompts, seeds, strict=True)
             return torch.zeros(len(seeds), 3, 64, 64)
 
-    asked: list = []
-    list(paint(tiny, {ORIGINAL: Recorder(), PROTECTED: Recorder()}, replace(SETTINGS, count=5)))
-    assert asked[::2] == asked[1::2]
-    seeds = [seed for _, some in asked[::2] for seed in some]
-    assert len(set(seeds)) == 10
-    prompt_only = [one.pictures for one in paint(tiny, {}, replace(SETTINGS, prompts=("a boat",), count=4))]
-    pictures = torch.cat(prompt_only)
-    assert torch.cdist(pictures.flatten(1)[None], pictures.flatten(1)[None])[0].fill_diagonal_(1).min() > 0.01
+    sides = {ORIGINAL: Recorder(), PROTECTED: Recorder()}
+    plain = joined(one for one in paint(tiny, sides, replace(SETTINGS, count=5)) if one.side == PROMPT_ONLY)
+    asked = sides[ORIGINAL].asked
+    assert asked == sides[PROTECTED].asked and len({seed for _, seed in asked}) == 10
+    assert torch.pdist(plain.flatten(1)).min() > 0.01, "also on the side that saw nothing"
 
 
 def test_pictures_painted_later_are_those_of_one_longer_run(tiny, painting):
     *_, step = learn(tiny, [[painting]], SETTINGS.imitator)
-    learned = {ORIGINAL: step.learned()[0]}
-    longer = list(paint(tiny, learned, replace(SETTINGS, count=4)))
-    pieces = [*paint(tiny, learned, SETTINGS), *paint(tiny, learned, replace(SETTINGS, count=4), SETTINGS.pictures)]
-    assert [(one.side, one.first) for one in pieces] == [(one.side, one.first) for one in longer]
-    assert all(torch.equal(a.pictures, b.pictures) for a, b in zip(pieces, longer, strict=True))
+    learned, more = {ORIGINAL: step.learned()[0]}, replace(SETTINGS, count=4)
+    pieces = [*paint(tiny, learned, SETTINGS), *paint(tiny, learned, more, start=SETTINGS.pictures)]
+    for one, longer in zip(pieces, paint(tiny, learned, more), strict=True):
+        assert (one.side, one.first) == (longer.side, longer.first)
+        assert torch.equal(one.pictures, longer.pictures)
 
 
 @pytest.mark.parametrize("at_once", (1, 3))
 def test_few_at_once_paint_the_same(tiny, monkeypatch, at_once):
     settings = replace(SETTINGS, prompts=("a boat", "a sea", "a style", "a picture"), count=2)
-    whole = torch.cat([one.pictures for one in paint(tiny, {}, settings)])
+    whole = joined(paint(tiny, {}, settings))
     monkeypatch.setattr(tiny, "at_once", at_once)
     parts = list(paint(tiny, {}, settings))
     assert max(len(one.pictures) for one in parts) == at_once
-    torch.testing.assert_close(torch.cat([one.pictures for one in parts]), whole, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("events", (1, 3, 5))
-def test_it_can_be_stopped_at_any_event(tiny, painting, events):
-    """And begun anew, as if nothing had been."""
-    sides = {ORIGINAL: [painting]}
-    first = next(mimicry(tiny, sides, SETTINGS)).losses
-    run = mimicry(tiny, sides, SETTINGS)
-    for _ in range(events):
-        next(run)
-    run.close()
-    assert not hasattr(tiny.unet, "peft_config")
-    assert next(mimicry(tiny, sides, SETTINGS)).losses == first
+    torch.testing.assert_close(joined(parts), whole, rtol=0, atol=1e-4)
 
 
 LONG = "a " * 46 + "{}"
 """48 tokens with start and end: after 46 others there is no room for a word."""
 
 
-@pytest.mark.parametrize(
-    "imitator, prompt, fits",
-    (
-        (InversionSettings(steps=1), "a " * 30 + "{}", True),
-        (InversionSettings(steps=1), LONG, False),
-        (LoraSettings(steps=1), LONG, False),
-        (RepaintSettings(), LONG, True),  # no word that needs room
-    ),
-)
-def test_a_prompt_without_room_is_refused_before_the_learning(tiny, painting, imitator, prompt, fits):
-    run = mimicry(tiny, {ORIGINAL: [painting]}, replace(SETTINGS, imitator=imitator, prompts=(prompt,), count=4))
-    if fits:
-        assert isinstance(next(run), LearningStep)
-        run.close()
-    else:
-        with pytest.raises(SettingsError, match="too long"):
-            next(run)
+@pytest.mark.parametrize("imitator", (InversionSettings(steps=1), LoraSettings(steps=1)), ids=("word", "lora"))
+def test_a_prompt_without_room_is_refused_before_the_learning(tiny, painting, imitator):
+    settings = replace(SETTINGS, imitator=imitator, prompts=(LONG,), count=4)
+    with pytest.raises(SettingsError, match="too long"):
+        next(mimicry(tiny, {ORIGINAL: [painting]}, settings))
+
+
+def test_a_repaint_which_names_no_style_needs_no_room(tiny, painting):
+    settings = replace(SETTINGS, imitator=RepaintSettings(), prompts=(LONG,), count=4)
+    assert next(mimicry(tiny, {ORIGINAL: [painting]}, settings)).number == 1
 
 
 def test_more_sampling_steps_than_the_model_knows_are_refused_before_the_learning(painting):
@@ -169,12 +151,10 @@ def found(original, protected, control=None, noise=0.02):
     "original, protected, control, noise, word",
     (
         (0.4, 0.8, 0.4, 0.02, "Protected"),
-        (0.4, 0.8, None, 0.02, "Protected"),
-        (0.4, 0.62, 0.4, 0.02, "Partly protected"),
+        (0.4, 0.62, None, 0.02, "Partly protected"),
         (0.4, 0.42, 0.4, 0.01, "Not protected"),
         (0.4, 0.8, 0.84, 0.02, "Undecided"),  # no better than random noise
         (0.4, 0.62, 0.6, 0.3, "Undecided"),  # too wide
-        (0.8, 0.1, 0.8, 0.02, "Nothing can be said"),
         (0.79, 0.1, 0.79, 0.3, "Nothing can be said"),  # a gain that may be chance
     ),
 )
@@ -241,35 +221,35 @@ def test_without_a_protected_copy_there_is_a_gain_and_no_verdict():
 
 def test_the_reference_is_the_painting_as_the_model_paints_it(tiny, painting, other):
     wanted = reference(tiny, [painting], seed=5)
-    assert wanted.shape == (REFERENCE_CROPS, 3, 64, 64)
-    (middle,) = crops([painting], 64, 1, seed=0)
-    torch.testing.assert_close(wanted[0], tiny.reconstruct(middle[None])[0], rtol=0, atol=1e-4)
-    learned_from = crops([painting], 64, 32, seed=5)
-    seen = torch.stack([tiny.reconstruct(one[None])[0] for one in learned_from[1:]])
-    assert torch.cdist(wanted[1:].flatten(1)[None], seen.flatten(1)[None]).min() > 0.01, "cut elsewhere"
+    assert len(wanted) == REFERENCE_CROPS
+    as_painted = tiny.reconstruct(crops([painting], 64, 32, seed=5))
+    torch.testing.assert_close(wanted[0], as_painted[0], rtol=0, atol=1e-4)
+    away = torch.cdist(wanted[1:].flatten(1), as_painted[1:].flatten(1))
+    assert away.min() > 0.01, "but for the middle not what an imitator learned from"
     assert len(reference(tiny, [painting, other] * 10)) == 20
 
 
-@pytest.mark.parametrize("grey", (False, True))
-def test_the_control_is_random_noise_of_the_copy_s_largest_change(grey):
-    levels = np.random.default_rng(0).integers(0, 256, (64, 64, 1 if grey else 3), np.uint8)
-    painting = Painting(np.repeat(levels, 3 // levels.shape[2], 2), grey=grey)
-    noisy = with_random_noise(painting, 8, seed=1)
-    moved = noisy.levels.astype(int) - painting.levels
-    inside = ((painting.levels >= 8) & (painting.levels <= 247))[..., 0]
-    assert np.abs(moved).max() == 8 and (np.bincount(moved[inside][:, 0] + 8) > 0).all()
-    assert not grey or (noisy.levels == noisy.levels[..., :1]).all()
-    copy = Painting(np.clip(painting.levels.astype(int) + 3, 0, 255).astype(np.uint8), grey=grey)
-    sides = three_sides([painting, painting], [copy, Painting(np.zeros((32, 32, 3), np.uint8))], seed=1)
+@pytest.mark.parametrize("channels", (1, 3))
+def test_the_control_is_random_noise_of_all_levels_up_to_epsilon(channels):
+    levels = np.random.default_rng(0).integers(8, 248, (64, 64, channels), np.uint8).repeat(3 // channels, 2)
+    moved = with_random_noise(Painting(levels), 8, seed=1).levels.astype(int) - levels
+    assert set(moved.ravel()) == set(range(-8, 9))
+    assert (moved == moved[..., :1]).all() == (channels == 1), "grey stays grey, also in a file of colour"
+    black = with_random_noise(Painting(0 * levels), 8, seed=1)
+    assert black.levels.max() == 8, "no level is wrapped round"
+
+
+def test_the_control_is_as_strong_as_the_copy(painting):
+    copy = Painting(painting.levels.clip(3) - np.uint8(3))
+    resized = Painting(np.zeros((32, 32, 3), np.uint8))
+    sides = three_sides([painting, painting], [copy, resized], seed=1)
     assert list(sides) == [ORIGINAL, PROTECTED, RANDOM]
-    changes = [np.abs(one.levels.astype(int) - painting.levels).max() for one in sides[RANDOM]]
-    assert changes == [3, 8], "of a copy of another size the change is not known"
+    changes = [max_change(one.levels, painting.levels) for one in sides[RANDOM]]
+    assert changes == [3, Settings.epsilon], "of a copy of another size the change is not known"
 
 
 def test_pairs_out_of_order_are_doubted(painting):
     other = Painting(painting.levels[:, ::-1])
     assert doubt([painting, other], [painting, other]) == ""
     assert doubt([painting], [other]).startswith("The pictures do not look like the same painting")
-    assert doubt([painting] * 3, [other, painting, other]).startswith(
-        "The pictures of pair 1 and of pair 3 do not look"
-    )
+    assert doubt([painting] * 3, [other, painting, other]).startswith("The pictures of pair 1 and of pair 3 do not")

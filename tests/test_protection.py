@@ -1,16 +1,13 @@
 """The attack: bound, budget and mask on the saved file, same bytes, a valid stop, and the paper's algorithm itself."""
 
-import itertools
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from advdm import ModelError, Settings, SettingsError, compare, load_model, protect, protection_steps, read_painting
-from advdm.metrics import noise_error
-from advdm.mimicry import with_random_noise
+from advdm import ModelError, Settings, compare, protect, protection_steps, read_painting
 from advdm.models import StableDiffusion
 from advdm.objectives import OBJECTIVES
 from advdm.paintings import Painting
@@ -19,7 +16,6 @@ from advdm.views import View
 from tests.tiny import tiny_pipeline
 
 WHOLE = View(0, 0, 64, 64, (64, 64))
-HARVEST = Path(__file__).parents[1] / "examples" / "harvest.webp"
 
 
 def random_painting(height: int, width: int, *, grey: bool = False, alpha: bool = False) -> Painting:
@@ -35,25 +31,27 @@ def change(before: Painting, after) -> np.ndarray:
     return np.abs(after.levels.astype(int) - before.levels).max(2)
 
 
+def give_budget(monkeypatch, share):
+    monkeypatch.setattr("advdm.protection.budget", lambda levels: np.broadcast_to(share, levels.shape[:2]))
+
+
+@pytest.mark.parametrize("even", (True, False))
 @pytest.mark.parametrize(
-    "size, epsilon, grey, alpha",
+    "size, epsilon, form",
     (
-        ((64, 64), 1, False, False),
-        ((65, 97), 3, True, False),
-        ((200, 71), 8, False, True),
-        ((64, 512), 8, True, True),
-        ((90, 70), 32, False, False),
-        ((90, 70), 64, True, False),
+        ((64, 64), 1, {}),
+        ((65, 97), 3, {"grey": True}),
+        ((200, 71), 8, {"alpha": True}),
+        ((64, 512), 64, {"grey": True, "alpha": True}),
     ),
 )
-def test_saved_file_keeps_size_mode_and_bound(tiny, tmp_path, size, epsilon, grey, alpha):
-    painting = random_painting(*size, grey=grey, alpha=alpha)
-    for number, even in enumerate((True, False)):
-        protected = protect(painting, tiny, epsilon=epsilon, steps=3, step_size=epsilon, even=even)
-        saved = read_painting(protected.save(tmp_path / f"{number}.png"))
-        assert (saved.size, saved.mode) == (painting.size, painting.mode)
-        assert change(painting, saved).max() == epsilon, "the attack uses its whole budget and no more"
-        assert not alpha or np.array_equal(saved.alpha, painting.alpha)
+def test_saved_file_keeps_size_mode_and_bound(tiny, tmp_path, size, epsilon, form, even):
+    painting = random_painting(*size, **form)
+    protected = protect(painting, tiny, epsilon=epsilon, steps=3, step_size=epsilon, even=even)
+    saved = read_painting(protected.save(tmp_path / "out.png"))
+    assert (saved.size, saved.mode) == (painting.size, painting.mode)
+    assert change(painting, saved).max() == epsilon, "the attack uses its whole budget and no more"
+    assert np.array_equal(saved.alpha, painting.alpha)
 
 
 @pytest.mark.parametrize("epsilon", range(1, 65))
@@ -76,11 +74,10 @@ def test_grey_stays_grey_also_in_a_file_of_colour(tiny):
 @pytest.mark.parametrize("grey", (False, True))
 def test_each_pixel_stays_within_its_share(tiny, tmp_path, monkeypatch, grey):
     """A budget that grows from nothing to everything across the painting."""
-    levels = np.random.default_rng(0).integers(20, 236, (64, 80, 1 if grey else 3), np.uint8)
-    painting = Painting(np.repeat(levels, 3 // levels.shape[2], axis=2), grey=grey)
-    share = np.tile(np.linspace(0, 1, 80, dtype=np.float32), (64, 1))
-    monkeypatch.setattr("advdm.protection.budget", lambda levels: share)
-    attack = {"epsilon": 16, "steps": 4, "step_size": 16}
+    share = np.linspace(0, 1, 80, dtype=np.float32)
+    give_budget(monkeypatch, share)
+    painting, attack = random_painting(64, 80, grey=grey), {"epsilon": 16, "steps": 4, "step_size": 16}
+    painting = replace(painting, levels=painting.levels.clip(20, 235))  # neither black nor white is in the way
     protected = protect(painting, tiny, **attack)
     moved, limit = change(painting, read_painting(protected.save(tmp_path / "out.png"))), np.rint(16 * share)
     assert (moved <= limit).all()
@@ -92,7 +89,7 @@ def test_each_pixel_stays_within_its_share(tiny, tmp_path, monkeypatch, grey):
 @pytest.mark.parametrize("even", (True, False))
 def test_mask_is_exact_on_the_saved_file(tiny, tmp_path, monkeypatch, even):
     """White is protected in full, black stays as it was, grey lies in between."""
-    monkeypatch.setattr("advdm.protection.budget", lambda levels: np.ones(levels.shape[:2], np.float32))
+    give_budget(monkeypatch, np.float32(1))
     painting, attack = random_painting(64, 90), {"epsilon": 8, "steps": 4, "step_size": 8, "even": even}
     mask = np.repeat(np.array([0, 128, 255], np.uint8), 30)[None].repeat(64, 0)
     protected = protect(painting, tiny, mask=mask, **attack)
@@ -100,8 +97,6 @@ def test_mask_is_exact_on_the_saved_file(tiny, tmp_path, monkeypatch, even):
     assert [moved[:, left : left + 30].max() for left in (0, 30, 60)] == [0, 4, 8]
     everywhere = protect(painting, tiny, mask=np.full_like(mask, 255), **attack).levels
     assert np.array_equal(everywhere, protect(painting, tiny, **attack).levels), "a white mask is none"
-    with pytest.raises(SettingsError, match="90 x 64"):
-        protect(painting, tiny, mask=mask.T)
 
 
 def algorithm_1(painting, model, epsilon, alpha, steps, seed):
@@ -134,17 +129,15 @@ def test_as_published_is_the_paper_s_algorithm(tiny, painting, epsilon, step_siz
         torch.testing.assert_close(x0 + step.perturbation, x, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", ((96, 96), (72, 216), (216, 72)))
+@pytest.mark.parametrize("shape", ((96, 96), (72, 216)))
 def test_borders_move_as_far_as_the_middle(tiny, shape):
     """Few squares show them, but every pixel moves on at every step."""
-    height, width = shape
-    painting = Painting(np.clip(np.random.default_rng(0).normal(128, 30, (*shape, 3)), 0, 255).astype(np.uint8))
-    moved = change(painting, protect(painting, tiny, steps=25, even=True))
-    rim = round(0.05 * min(shape))
+    levels = np.random.default_rng(0).normal(128, 30, (*shape, 3)).clip(0, 255).astype(np.uint8)
+    moved = change(Painting(levels), protect(Painting(levels), tiny, steps=25, even=True))
+    rim, (top, left) = round(0.05 * min(shape)), (side // 4 for side in shape)
     outer = np.ones(shape, bool)
     outer[rim:-rim, rim:-rim] = False
-    middle = moved[height // 4 : -height // 4, width // 4 : -width // 4]
-    assert moved[outer].mean() >= 0.9 * middle.mean()
+    assert moved[outer].mean() >= 0.9 * moved[top:-top, left:-left].mean()
 
 
 def test_every_pixel_of_a_very_large_painting_moves(tiny):
@@ -157,7 +150,7 @@ def test_every_pixel_of_a_very_large_painting_moves(tiny):
 def test_same_seed_same_bytes_whatever_torch_has_drawn(tiny, painting, tmp_path):
     files = []
     for seed in (5, 5, 6):
-        torch.rand(seed + len(files))
+        torch.rand(1)
         state = torch.get_rng_state()
         with torch.set_grad_enabled(bool(files)):
             protected = protect(painting, tiny, steps=3, samples=2, seed=seed)
@@ -166,39 +159,32 @@ def test_same_seed_same_bytes_whatever_torch_has_drawn(tiny, painting, tmp_path)
     assert files[0] == files[1] != files[2]
 
 
-def test_stopped_at_any_step_the_result_is_valid(tiny, painting):
-    whole = [step.protected().levels for step in protection_steps(painting, tiny, Settings(steps=5))]
-    for number in range(1, 5):
-        steps = protection_steps(painting, tiny, Settings(steps=5))
-        taken = list(itertools.islice(steps, number))
-        steps.close()
-        assert [step.number for step in taken] == list(range(1, number + 1))
-        assert np.isfinite([step.loss for step in taken]).all()
-        assert np.array_equal(taken[-1].protected().levels, whole[number - 1])
-        assert 0 < compare(painting, taken[-1].protected()).max_change <= 8
-    assert np.array_equal(protect(painting, tiny, steps=4).levels, whole[3]), "what fewer steps give"
+def test_stopped_at_any_step_the_copy_is_what_so_few_steps_give(tiny, painting):
+    for number, step in enumerate(protection_steps(painting, tiny, Settings(steps=4)), 1):
+        copy = step.protected()
+        assert step.number == number and np.isfinite(step.loss)
+        assert 0 < compare(painting, copy).max_change <= 8
+        assert np.array_equal(copy.levels, protect(painting, tiny, steps=number).levels)
 
 
 @pytest.mark.parametrize("model_name", ("tiny", "tiny_v", "tiny_xl"))
-@pytest.mark.parametrize("chunk", (20, 2))
-def test_samples_at_once_equal_the_mean_of_single_gradients(request, monkeypatch, chunk, model_name):
+@pytest.mark.parametrize("at_once", (20, 2))
+def test_samples_at_once_equal_the_mean_of_single_gradients(request, monkeypatch, at_once, model_name):
     """Against a plain loop: encode anew for every sample, average the pixel gradients."""
     model = request.getfixturevalue(model_name)
-    monkeypatch.setattr(model, "at_once", chunk)
+    monkeypatch.setattr(model, "at_once", at_once)
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    condition = model.embed("a painting")
-    given = pixels, WHOLE, model, condition, Settings(samples=5)
-    loss, gradient = pixel_gradient(*given, torch.Generator().manual_seed(3))
+    condition, generator = model.embed("a painting"), torch.Generator().manual_seed(3)
+    loss, gradient = pixel_gradient(pixels, WHOLE, model, condition, Settings(samples=5), generator)
 
-    generator = torch.Generator().manual_seed(3)
+    generator.manual_seed(3)
     spread = torch.randn(5, 4, 8, 8, generator=generator)
-    timesteps = torch.randint(1000, (5,), generator=generator)
-    noise = torch.randn(5, 4, 8, 8, generator=generator)
+    timesteps, noise = torch.randint(1000, (5,), generator=generator), torch.randn(5, 4, 8, 8, generator=generator)
     losses, gradients = [], []
-    for i in range(5):
+    for one in torch.arange(5).split(1):
         leaf = pixels.clone().requires_grad_()
-        latents = model.encode(leaf).sample(spread[i : i + 1])
-        error = model.noise_error(latents, timesteps[i : i + 1], noise[i : i + 1], condition).sum()
+        latents = model.encode(leaf).sample(spread[one])
+        error = model.noise_error(latents, timesteps[one], noise[one], condition).sum()
         losses.append(error.item())
         gradients.append(torch.autograd.grad(error, leaf)[0])
     expected = torch.stack(gradients).mean(0)
@@ -223,45 +209,35 @@ def test_pixels_move_by_the_sign_of_the_running_mean(tiny, monkeypatch):
     assert [int(step.protected().levels[0, 0, 0]) for step in steps] == [101, 102, 103, 102]
 
 
+def test_pixels_that_a_view_does_not_show_move_on(tiny, monkeypatch):
+    corner = View(0, 0, 32, 32, (64, 64))
+    painting = scripted(monkeypatch, (1.0, -1.0, -1.0), (WHOLE, corner, corner))
+    levels = protect(painting, tiny, steps=3, step_size=1.0, even=True).levels
+    assert levels[40, 40, 0] == 103 and levels[0, 0, 0] == 99
+
+
 @pytest.mark.parametrize(
     "settings, moved", (({}, (8, 1, 8)), ({"even": True}, (8, 8, 8)), ({"as_published": True}, (8, 8, 8)))
 )
 def test_the_budget_is_spent_along_axes_of_colour(tiny, monkeypatch, settings, moved):
     """A pull on all channels alike goes up on each axis: a little lighter, redder, yellower; unless it is even."""
     painting = scripted(monkeypatch, (1.0, 1.0), [WHOLE] * 2)
-    monkeypatch.setattr("advdm.protection.budget", lambda levels: np.ones(levels.shape[:2], np.float32))
+    give_budget(monkeypatch, np.float32(1))
     levels = protect(painting, tiny, steps=2, step_size=5, **settings).levels
     assert (levels.astype(int) - painting.levels == moved).all()
 
 
-def test_pixels_that_a_view_does_not_show_move_on(tiny, monkeypatch):
-    corner = View(0, 0, 32, 32, (64, 64))
-    painting = scripted(monkeypatch, (1.0, -1.0, -1.0), (WHOLE, corner, corner))
-    *_, last = protection_steps(painting, tiny, Settings(steps=3, step_size=1.0, even=True))
-    levels = last.protected().levels
-    assert levels[40, 40, 0] == 103 and levels[0, 0, 0] == 99
-
-
 def test_weights_are_frozen_and_unchanged(tiny, painting):
-    before = [weight.clone() for module in tiny.modules for weight in module.parameters()]
+    weights = [weight for module in tiny.modules for weight in module.parameters()]
+    before = [weight.clone() for weight in weights]
     protect(painting, tiny, steps=2, samples=2)
-    after = [weight for module in tiny.modules for weight in module.parameters()]
-    assert all(map(torch.equal, before, after))
-    assert not any(weight.requires_grad or weight.grad is not None for weight in after)
+    assert all(map(torch.equal, before, weights))
+    assert not any(weight.requires_grad or weight.grad is not None for weight in weights)
 
 
-def out_of_memory(*_, **__):
-    raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def out_of_memory_on_a_cpu(*_, **__):
-    torch.empty(2**60, dtype=torch.int8)
-
-
-@pytest.mark.parametrize("fill", (out_of_memory, out_of_memory_on_a_cpu))
 @pytest.mark.parametrize("part, method", (("vae", "encode"), ("unet", "forward")))
-def test_out_of_memory_is_a_sentence(tiny, painting, monkeypatch, part, method, fill):
-    monkeypatch.setattr(getattr(tiny, part), method, fill)
+def test_out_of_memory_is_a_sentence(tiny, painting, monkeypatch, part, method):
+    monkeypatch.setattr(getattr(tiny, part), method, lambda *_, **__: torch.empty(2**60, dtype=torch.int8))
     with pytest.raises(ModelError, match="too little memory for the model 'tiny'"):
         protect(painting, tiny, steps=1)
 
@@ -288,13 +264,3 @@ def test_a_model_of_damaged_weights_is_one_sentence(painting):
     torch.nn.init.constant_(pipeline.unet.conv_out.weight, np.nan)
     with pytest.raises(ModelError, match="not finite"):
         protect(painting, StableDiffusion(pipeline, "damaged"), steps=1)
-
-
-@pytest.mark.effect
-def test_the_trained_model_is_wrong_about_the_copy_and_not_about_random_noise():
-    model, painting = load_model("atelier", "cpu"), read_painting(HARVEST)
-    painting = Painting(painting.levels[:256, :256])
-    copy = Painting(protect(painting, model, epsilon=8, steps=10, even=True).levels)
-    before, noisy, after = (noise_error(one, model) for one in (painting, with_random_noise(painting, 8, 0), copy))
-    assert after > 1.15 * before
-    assert noisy < 1.05 * before
