@@ -120,16 +120,6 @@ def chunks_of(png: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def interlaced_png(levels: Levels) -> bytes:
-    """An Adam7 PNG of RGB levels."""
-    height, width, _ = levels.shape
-    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-    parts = (levels[top::down, left::right] for top, left, down, right in passes)
-    data = b"".join(b"\0" + row.tobytes() for part in parts for row in part)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-
-
 # TIFF
 
 
