@@ -81,23 +81,23 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_file(rows: Sequence[bytes], width: int, depth: int, colour: int, extra: bytes = b"", height: int = 0) -> bytes:
-    """A PNG of any depth and colour type; `extra` holds the chunks between header and picture."""
+def png_file(rows: Sequence[bytes], width: int, depth: int, colour: int, height: int = 0) -> bytes:
+    """A PNG of any depth and colour type."""
     header = struct.pack(">IIBBBBB", width, height or len(rows), depth, colour, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def deep_png(levels: npt.NDArray[np.uint16], extra: bytes = b"") -> bytes:
+def deep_png(levels: npt.NDArray[np.uint16]) -> bytes:
     """A 16-bit PNG of levels (H, W, C): grey, grey and alpha, RGB or RGBA."""
     height, width, channels = levels.shape
     rows = [row.tobytes() for row in levels.astype(">u2").reshape(height, -1)]
-    return png_file(rows, width, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], extra)
+    return png_file(rows, width, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels])
 
 
-def after_header(png: bytes, *chunks: bytes) -> bytes:
-    """The PNG with more chunks right behind its header."""
-    return png[:33] + b"".join(chunks) + png[33:]
+def with_chunks(png: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """The PNG with more chunks right behind its header: kind and data of each."""
+    return png[:33] + b"".join(chunk(*one) for one in chunks) + png[33:]
 
 
 def chunks_of(png: bytes) -> dict[bytes, bytes]:

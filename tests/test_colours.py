@@ -17,8 +17,6 @@ from tests.picture_files import (
     ALPHA,
     GREY,
     RGB,
-    after_header,
-    chunk,
     chunks_of,
     cmyk_profile,
     deep_png,
@@ -29,6 +27,7 @@ from tests.picture_files import (
     read,
     replaced,
     tiff_of,
+    with_chunks,
     written,
 )
 
@@ -75,8 +74,8 @@ def uncommon() -> Iterator[tuple[str, bytes, Any]]:
     yield "twelve bits are not sixteen", tiff_of(255 + 0 * nines, tags={**size, 258: [12]}), np.full((72, 96), 255)
     yield "a tile", tiff_of(nines, tags={**size, 322: [128], 323: [128]}), np.full((72, 96), 9)
     yield "top down", replaced(encoded(RGB[::-1].copy(), "BMP"), 22, struct.pack("<i", -72)), RGB
-    control = chunk(b"fcTL", struct.pack(">5IHHBB", 0, 96, 72, 0, 0, 1, 9, 0, 0))
-    yield "APNG of one frame", after_header(encoded(RGB), chunk(b"acTL", struct.pack(">II", 1, 0)), control), RGB
+    count, control = struct.pack(">II", 1, 0), struct.pack(">5IHHBB", 0, 96, 72, 0, 0, 1, 9, 0, 0)
+    yield "APNG of one frame", with_chunks(encoded(RGB), (b"acTL", count), (b"fcTL", control)), RGB
     jpeg, progressive = encoded(RGB, "JPEG"), encoded(RGB, "JPEG", progressive=True)
     yield "progressive", progressive, as_pillow_reads(progressive)
     yield "motion photo", jpeg + b"\xff\xda" * 5000, as_pillow_reads(jpeg)
@@ -113,7 +112,7 @@ def test_sixteen_bits_become_eight(channels: int) -> None:
 
 def test_sixteen_bit_grey_is_rounded_and_keeps_its_clear_level() -> None:
     deep = np.arange(96 * 72, dtype=np.uint16).reshape(72, 96, 1) * 9
-    painting = read(deep_png(deep, chunk(b"tRNS", struct.pack(">H", 9 * 5000))))
+    painting = read(with_chunks(deep_png(deep), (b"tRNS", struct.pack(">H", 9 * 5000))))
     same(painting, np.rint(deep / 257), np.where(np.arange(96 * 72) == 5000, 0, 255).reshape(72, 96))
 
 
@@ -121,7 +120,7 @@ def test_a_deep_colour_may_be_clear() -> None:
     """Its low bytes are those of no level, and its high bytes those of all pixels of this colour."""
     deep = np.full((64, 70, 3), 0x3434, np.uint16)
     deep[:20] = 0x1234
-    painting = read(deep_png(deep, chunk(b"tRNS", struct.pack(">3H", *[0x1234] * 3))))
+    painting = read(with_chunks(deep_png(deep), (b"tRNS", struct.pack(">3H", *[0x1234] * 3))))
     same(painting, deep >> 8, np.where(deep[..., 0] == 0x1234, 0, 255))
 
 
@@ -187,46 +186,44 @@ def test_premultiplied_alpha_is_divided_out(kind: str, step: int, compress: bool
     assert np.abs(painting.levels * (ALPHA[..., None] / 255) - held).max() <= 1
 
 
-GAMMA = chunk(b"gAMA", struct.pack(">I", 100_000))
-PRIMARIES = chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
-SRGB = chunk(b"sRGB", b"\1")
-HDR = chunk(b"cICP", b"\x09\x10\0\1")  # BT.2100 PQ
-PROFILE = chunk(b"iCCP", b"Profile\0\0" + zlib.compress(icc_profile(b"RGB ")))
+GAMMA = (b"gAMA", struct.pack(">I", 100_000))
+PRIMARIES = (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
+SRGB = (b"sRGB", b"\1")
+HDR = (b"cICP", b"\x09\x10\0\1")  # BT.2100 PQ
+PROFILE = (b"iCCP", b"Profile\0\0" + zlib.compress(icc_profile(b"RGB ")))
+Chunks = list[tuple[bytes, bytes]]
 
 
 def said(painting: Painting) -> dict[bytes, bytes]:
-    """What stands in the written file between header and picture, which is where a reader looks for it."""
-    kinds = chunks_of(written(painting))
-    before = list(kinds)[1 : list(kinds).index(b"IDAT")]
-    assert {*kinds} == {*before, b"IHDR", b"IDAT", b"IEND"}
-    return {kind: kinds[kind] for kind in before}
+    """What stands in the written file between header and picture, where a reader looks for it; behind stands nothing."""
+    header, *kept, picture, end = chunks_of(written(painting)).items()
+    assert (header[0], picture[0], end[0]) == (b"IHDR", b"IDAT", b"IEND")
+    return {kind: PROFILE[1] if kind == b"iCCP" else data for kind, data in kept}  # it may be packed in another way
 
 
 @pytest.mark.parametrize("chunks", [[GAMMA], [SRGB, GAMMA, PRIMARIES], [HDR, SRGB], [PROFILE, GAMMA, PRIMARIES, HDR]])
 @pytest.mark.parametrize("mode", ["RGB", "LA", "P", "deep"])
-def test_a_png_says_of_its_colours_what_it_said(chunks: list[bytes], mode: str) -> None:
+def test_a_png_says_of_its_colours_what_it_said(chunks: Chunks, mode: str) -> None:
     data = deep_png(RGB.astype(np.uint16) * 257) if mode == "deep" else encoded(image_of(mode))
-    plain, painting = read(data), read(after_header(data, *chunks))
+    plain, painting = read(data), read(with_chunks(data, *chunks))
     same(painting, plain.levels, plain.alpha)
-    kept, wanted = said(painting), {one[4:8]: one[8:-4] for one in chunks}
-    assert (b"iCCP" in kept) == (b"iCCP" in wanted and mode != "LA"), "a profile for colour does not fit a grey picture"
-    assert {**kept, b"iCCP": b""} == {**wanted, b"iCCP": b""}
+    # A profile for colour does not fit a grey picture.
+    assert said(painting) == dict(one for one in chunks if one != PROFILE or mode != "LA")
 
 
 @pytest.mark.parametrize(
     ("chunks", "kept"),
     [
-        ([chunk(b"gAMA", bytes(8))], []),  # no reader heeds a chunk of another size
-        ([chunk(b"PLTE", bytes(30)), SRGB], []),  # nor one that comes too late
-        ([GAMMA, chunk(b"gAMA", bytes(4))], [b"gAMA"]),  # nor the second of a kind
-        ([PROFILE, SRGB], [b"iCCP"]),  # a PNG may not hold both; the profile is what a reader follows
+        ([(b"gAMA", bytes(8))], []),  # no reader heeds a chunk of another size
+        ([(b"PLTE", bytes(30)), SRGB], []),  # nor one that comes too late
+        ([GAMMA, (b"gAMA", bytes(4))], [GAMMA]),  # nor the second of a kind
+        ([PROFILE, SRGB], [PROFILE]),  # a PNG may not hold both; the profile is what a reader follows
     ],
 )
-def test_what_no_reader_heeds_is_left_out(chunks: list[bytes], kept: list[bytes]) -> None:
-    painting = read(after_header(encoded(RGB), *chunks))
+def test_what_no_reader_heeds_is_left_out(chunks: Chunks, kept: Chunks) -> None:
+    painting = read(with_chunks(encoded(RGB), *chunks))
     same(painting, RGB)
-    assert [*said(painting)] == kept
-    assert said(painting).get(b"gAMA", GAMMA[8:-4]) == GAMMA[8:-4]
+    assert said(painting) == dict(kept)
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("JPEG", "RGB"), ("WEBP", "RGBA"), ("TIFF", "LA")])

@@ -16,15 +16,13 @@ from advdm.errors import PaintingError
 from advdm.paintings import Painting, read_painting, write_painting, write_preview
 from tests.picture_files import (
     RGB,
-    after_header,
-    chunk,
     chunks_of,
     encoded,
     exif_of,
     icc_profile,
     image_of,
-    png_file,
     read,
+    with_chunks,
     written,
 )
 
@@ -106,7 +104,7 @@ def test_dpi_stays_and_turns_with_the_picture(kind: str, turn: int, turned: tupl
 
 
 def test_no_dpi_is_made_up() -> None:
-    zero = png_file([bytes(64)] * 64, 64, 8, 0, chunk(b"pHYs", struct.pack(">IIB", 0, 4_000_000_000, 1)))
+    zero = with_chunks(encoded(RGB), (b"pHYs", struct.pack(">IIB", 0, 4_000_000_000, 1)))
     undefined = encoded(RGB, "TIFF", tiffinfo={282: 300.0, 283: TiffImagePlugin.IFDRational(0, 0), 296: 2})
     for data in (encoded(RGB), encoded(RGB, "TIFF"), zero, undefined):
         assert b"pHYs" not in chunks_of(written(read(data)))
@@ -144,7 +142,7 @@ def test_reading_makes_no_wide_copies(tmp_path: Path) -> None:
 def test_what_is_written_is_what_was_given(tmp_path: Path, mode: str) -> None:
     profile = icc_profile(b"GRAY" if mode.startswith("L") else b"RGB ")
     data = encoded(image_of(mode), exif=exif_of(Artist="Zoë".encode()), icc_profile=profile, dpi=(300, 300))
-    like = read(after_header(data, chunk(b"gAMA", struct.pack(">I", 100_000))))
+    like = read(with_chunks(data, (b"gAMA", struct.pack(">I", 100_000))))
     levels = like.levels // 2 + 9
     path = write_painting(levels, like, str(tmp_path / "harvest_protected.PNG"))
     assert path.read_bytes() == written(like, levels), "the same bytes each time"
