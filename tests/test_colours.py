@@ -195,7 +195,7 @@ Chunks = list[tuple[bytes, bytes]]
 
 
 def said(painting: Painting) -> dict[bytes, bytes]:
-    """What stands in the written file between header and picture, where a reader looks for it; behind stands nothing."""
+    """What stands in the written file between header and picture, where readers look for it; behind stands nothing."""
     header, *kept, picture, end = chunks_of(written(painting)).items()
     assert (header[0], picture[0], end[0]) == (b"IHDR", b"IDAT", b"IEND")
     return {kind: PROFILE[1] if kind == b"iCCP" else data for kind, data in kept}  # it may be packed in another way
