@@ -79,7 +79,6 @@ def uncommon() -> Iterator[tuple[str, bytes, Any]]:
     jpeg, progressive = encoded(RGB, "JPEG"), encoded(RGB, "JPEG", progressive=True)
     yield "progressive", progressive, as_pillow_reads(progressive)
     yield "motion photo", jpeg + b"\xff\xda" * 5000, as_pillow_reads(jpeg)
-    yield "padded", jpeg[:2] + b"\xff" * 9000 + jpeg[2:], as_pillow_reads(jpeg)
     phone = encoded(RGB, "MPO", save_all=True, append_images=[Image.fromarray(RGB[::2, ::2])])
     yield "phone", phone, as_pillow_reads(phone)
     yield "phone, its second picture cut", phone[:-200], as_pillow_reads(phone)

@@ -95,7 +95,8 @@ def refused() -> Iterator[tuple[str, bytes, str]]:
     # Damage
     yield "wrong_checksum.png", replaced(PNG, 29, bytes([PNG[29] ^ 1])), "is damaged"
     yield "no_palette.png", png_file([bytes(100)] * 80, 100, 8, 3), "is damaged"
-    for kind, data in (("jpg", JPEG), ("png", PNG), ("webp", WEBP), ("tif", TIFF)):
+    packed = encoded(RGB, "TIFF", compression="tiff_lzw")
+    for kind, data in (("jpg", JPEG), ("png", PNG), ("webp", WEBP), ("tif", TIFF), ("lzw.tif", packed)):
         for tenth in (1, 8):
             yield f"cut_{tenth}.{kind}", data[: len(data) * tenth // 10], "is damaged"
     # JPEG
@@ -103,7 +104,8 @@ def refused() -> Iterator[tuple[str, bytes, str]]:
     scan = progressive[progressive.rfind(b"\xff\xda") : -2]  # each time a pass over the whole picture
     yield "scan_bomb.jpg", progressive[:-2] + scan * 1000, "is drawn in too many scans"
     yield "lossless.jpg", JPEG.replace(b"\xff\xc0", b"\xff\xc3", 1), "is a lossless, layered or 12-bit JPEG"
-    yield "twelve_bits.jpg", replaced(JPEG, FRAME + 4, b"\x0c"), "is a lossless, layered or 12-bit JPEG"
+    padded = JPEG[:2] + b"\xff" * 9 + replaced(JPEG, FRAME + 4, b"\x0c")[2:]
+    yield "twelve_bits.jpg", padded, "is a lossless, layered or 12-bit JPEG"
     # TIFF and BMP
     deep = RGB.astype("<u2") * 257
     yield "deep_planes.tif", tiff_of(deep, planar=True), "has 16 bits a channel in separate planes"
