@@ -96,7 +96,8 @@ def refused() -> Iterator[tuple[str, bytes, str]]:
     yield "wrong_checksum.png", replaced(PNG, 29, bytes([PNG[29] ^ 1])), "is damaged"
     yield "no_palette.png", png_file([bytes(100)] * 80, 100, 8, 3), "is damaged"
     packed = encoded(RGB, "TIFF", compression="tiff_lzw")
-    for kind, data in (("jpg", JPEG), ("png", PNG), ("webp", WEBP), ("tif", TIFF), ("lzw.tif", packed)):
+    yield "no_code.tif", replaced(packed, 60, b"\xff" * 200), "is damaged"
+    for kind, data in (("jpg", JPEG), ("png", PNG), ("webp", WEBP), ("tif", TIFF)):
         for tenth in (1, 8):
             yield f"cut_{tenth}.{kind}", data[: len(data) * tenth // 10], "is damaged"
     # JPEG
