@@ -59,19 +59,12 @@ def encoded(picture: Image.Image | npt.NDArray[Any], kind: str = "PNG", **option
 
 def image_of(mode: str) -> Image.Image:
     """A picture in that mode, cut from RGB, GREY and ALPHA."""
-    match mode:
-        case "L" | "1":
-            return Image.fromarray(GREY).convert(mode)
-        case "LA" | "RGBA":
-            image = Image.fromarray(GREY if mode == "LA" else RGB)
-            image.putalpha(Image.fromarray(ALPHA))
-            return image
-        case "I;16":
-            return Image.fromarray(GREY.astype(np.uint16) * 257)
-        case "P":
-            return Image.fromarray(RGB).quantize(64)
-        case _:
-            return Image.fromarray(RGB).convert(mode)
+    if mode == "I;16":
+        return Image.fromarray(GREY.astype(np.uint16) * 257)
+    image = Image.fromarray(GREY if mode in ("1", "L", "LA") else RGB)
+    if mode in ("LA", "RGBA"):
+        image.putalpha(Image.fromarray(ALPHA))
+    return image.quantize(64) if mode == "P" else image.convert(mode)
 
 
 def exif_of(**tags: Any) -> Image.Exif:
@@ -84,30 +77,27 @@ def replaced(data: bytes, at: int, part: bytes) -> bytes:
     return data[:at] + part + data[at + len(part) :]
 
 
-# PNG
-
-
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_file(rows: Sequence[bytes], width: int, depth: int, colour: int, extra: bytes = b"", height: int = 0) -> bytes:
-    """A PNG of any depth and colour type; `extra` holds the chunks between header and picture."""
+def png_file(rows: Sequence[bytes], width: int, depth: int, colour: int, height: int = 0) -> bytes:
+    """A PNG of any depth and colour type."""
     header = struct.pack(">IIBBBBB", width, height or len(rows), depth, colour, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def deep_png(levels: npt.NDArray[np.uint16], extra: bytes = b"") -> bytes:
+def deep_png(levels: npt.NDArray[np.uint16]) -> bytes:
     """A 16-bit PNG of levels (H, W, C): grey, grey and alpha, RGB or RGBA."""
     height, width, channels = levels.shape
     rows = [row.tobytes() for row in levels.astype(">u2").reshape(height, -1)]
-    return png_file(rows, width, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], extra)
+    return png_file(rows, width, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels])
 
 
-def after_header(png: bytes, *chunks: bytes) -> bytes:
-    """The PNG with more chunks right behind its header."""
-    return png[:33] + b"".join(chunks) + png[33:]
+def with_chunks(png: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """The PNG with more chunks right behind its header: kind and data of each."""
+    return png[:33] + b"".join(chunk(*one) for one in chunks) + png[33:]
 
 
 def chunks_of(png: bytes) -> dict[bytes, bytes]:
@@ -120,34 +110,6 @@ def chunks_of(png: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def interlaced_png(levels: Levels) -> bytes:
-    """An Adam7 PNG of RGB levels."""
-    height, width, _ = levels.shape
-    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-    parts = (levels[top::down, left::right] for top, left, down, right in passes)
-    data = b"".join(b"\0" + row.tobytes() for part in parts for row in part)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-
-
-# TIFF
-
-
-def tiff_file(strips: Sequence[bytes], tags: dict[int, Sequence[int]], tiled: bool = False) -> bytes:
-    """A little-endian TIFF of those strips (or tiles), all of its tags lists of 32-bit integers."""
-    sizes = [len(strip) for strip in strips]
-    starts = [8 + sum(sizes[:number]) for number in range(len(sizes))]
-    at, lists, entries = 8 + sum(sizes), b"", b""
-    tags = {**tags, 324 if tiled else 273: starts, 325 if tiled else 279: sizes}
-    for tag, values in sorted(tags.items()):
-        data = struct.pack(f"<{len(values)}I", *values)
-        entries += struct.pack("<HHI", tag, 4, len(values))
-        entries += data if len(data) == 4 else struct.pack("<I", at + len(lists))
-        lists += data if len(data) > 4 else b""
-    header, count = b"II*\0" + struct.pack("<I", at + len(lists)), struct.pack("<H", len(tags))
-    return b"".join([header, *strips, lists, count, entries, bytes(4)])
-
-
 def tiff_of(
     levels: npt.NDArray[np.generic],
     extra: Sequence[int] = (),
@@ -155,30 +117,28 @@ def tiff_of(
     compress: bool = False,
     tags: dict[int, Sequence[int]] | None = None,
 ) -> bytes:
-    """A TIFF of levels (H, W, C), grey or RGB with extra samples of those types, but for what `tags` say."""
+    """A TIFF of levels (H, W, C), grey or RGB with extra samples of those types, but for what `tags` say.
+
+    All of its tags are lists of 32-bit integers. With 322 and 323 among them the levels are one tile.
+    """
     height, width, channels = levels.shape
-    planes = [levels[..., c].tobytes() for c in range(channels)] if planar else [levels.tobytes()]
-    bits, space = [8 * levels.dtype.itemsize] * channels, [2 if channels >= 3 else 1]
-    usual: dict[int, Sequence[int]] = {256: [width], 257: [height], 258: bits, 259: [8 if compress else 1], 262: space}
-    usual |= {277: [channels], 278: [height], 284: [2 if planar else 1], 338: extra}
-    used = {tag: values for tag, values in (usual | (tags or {})).items() if values}
-    return tiff_file([zlib.compress(plane) for plane in planes] if compress else planes, used)
-
-
-# Other kinds
-
-
-def bmp_file(width: int, height: int, bits: int, compression: int, data: bytes, palette: bytes = b"") -> bytes:
-    """A Windows bitmap; a negative height means that the top row comes first."""
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(data), 0, 0, 0, 0)
-    start = 14 + len(info) + len(palette)
-    return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + info + palette + data
-
-
-def scan_bomb(jpeg: bytes, scans: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again, each time for a pass over the whole picture."""
-    last = jpeg.rfind(b"\xff\xda")
-    return jpeg[:-2] + jpeg[last:-2] * scans + jpeg[-2:]
+    strips = [levels[..., c].tobytes() for c in range(channels)] if planar else [levels.tobytes()]
+    strips = [zlib.compress(strip) for strip in strips] if compress else strips
+    bits, space, pages = [8 * levels.dtype.itemsize] * channels, [2 if channels >= 3 else 1], [2 if planar else 1]
+    used: dict[int, Sequence[int]] = {256: [width], 257: [height], 258: bits, 259: [8 if compress else 1], 262: space}
+    used |= {277: [channels], 278: [height], 284: pages, 338: extra} | (tags or {})
+    sizes = [len(strip) for strip in strips]
+    starts = [8 + sum(sizes[:number]) for number in range(len(sizes))]
+    used |= {324: starts, 325: sizes} if 322 in used else {273: starts, 279: sizes}
+    used = {tag: values for tag, values in sorted(used.items()) if values}
+    at, lists, entries = 8 + sum(sizes), b"", b""
+    for tag, values in used.items():
+        data = struct.pack(f"<{len(values)}I", *values)
+        entries += struct.pack("<HHI", tag, 4, len(values))
+        entries += data if len(data) == 4 else struct.pack("<I", at + len(lists))
+        lists += data if len(data) > 4 else b""
+    header, count = b"II*\0" + struct.pack("<I", at + len(lists)), struct.pack("<H", len(used))
+    return b"".join([header, *strips, lists, count, entries, bytes(4)])
 
 
 def icc_profile(space: bytes, size: int = 588) -> bytes:
@@ -194,9 +154,6 @@ def cmyk_profile() -> bytes:
     identity = bytes(range(256))
     matrix = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
     table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + matrix + identity * 4 + bytes(sum(corners, ())) + identity * 3
-    header = struct.pack(
-        ">I4sI4s4s4s12s4s28s3i48s",
-        128 + 16 + len(table), b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ", b"", b"acsp", b"",
-        63190, 65536, 54061, b"",
-    )  # fmt: skip
-    return header + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+    kinds = struct.pack(">4s4s4s12s4s", b"prtr", b"CMYK", b"Lab ", b"", b"acsp")
+    header = struct.pack(">I4sI", 128 + 16 + len(table), b"lcms", 0x02400000) + kinds
+    return header.ljust(128, b"\0") + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table

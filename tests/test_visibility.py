@@ -3,37 +3,37 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from advdm.budget import budget
+from advdm.paintings import read_painting
 from advdm.visibility import COLOUR, epsilon_for, visibility, word
 from tests.app_server import EXAMPLES
 
 
 @pytest.fixture(scope="module")
-def bridge() -> np.ndarray:
-    return np.asarray(Image.open(EXAMPLES / "langlois_bridge.webp").convert("RGB"))
+def bridge():
+    return read_painting(EXAMPLES / "langlois_bridge.webp").levels
 
 
-def moved(levels: np.ndarray, epsilon: float, axis: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
+def moved(levels, epsilon, axis=(1, 1, 1)):
     """With blobs of 8 px."""
-    side = [-(-length // 8) for length in levels.shape[:2]]
-    signs = np.random.default_rng(0).choice([-1, 1], side).repeat(8, 0).repeat(8, 1)
-    signs = signs[: levels.shape[0], : levels.shape[1], None]
-    return np.clip(levels + np.rint(signs * epsilon * np.array(axis)), 0, 255).astype(np.uint8)
+    height, width, _ = levels.shape
+    signs = np.random.default_rng(0).choice([-1, 1], (height // 8 + 1, width // 8 + 1)).repeat(8, 0).repeat(8, 1)
+    change = np.rint(epsilon * signs[:height, :width, None] * np.array(axis))
+    return np.clip(levels + change, 0, 255).astype(np.uint8)
 
 
 def test_nothing_to_see_is_10_and_more_change_is_less(bridge):
     assert visibility(bridge, bridge) == 10
-    jods = [visibility(bridge, moved(bridge, epsilon)) for epsilon in (1, 2, 4, 8, 16, 32)]
-    assert sorted(jods, reverse=True) == jods and len(set(jods)) == 6
+    jods = [visibility(bridge, moved(bridge, epsilon)) for epsilon in (1, 4, 16, 32)]
+    assert sorted(set(jods), reverse=True) == jods
     assert jods[0] > 9.5 and jods[-1] < 5
 
 
 def test_it_agrees_with_colorvideovdp(bridge):
-    """Whose figures for these two changes, on its standard_4k screen, are in the list."""
-    found = [visibility(bridge, moved(bridge, 8)), visibility(bridge, moved(bridge, 12, tuple(COLOUR.sum(1).tolist())))]
-    assert found == pytest.approx([7.20, 8.35], abs=0.25)
+    """Whose figures for these two changes, on its standard_4k screen, are 7.20 and 8.35."""
+    assert visibility(bridge, moved(bridge, 8)) == pytest.approx(7.20, abs=0.25)
+    assert visibility(bridge, moved(bridge, 12, COLOUR.sum(1).tolist())) == pytest.approx(8.35, abs=0.25)
 
 
 def test_a_change_hides_in_texture_in_colour_and_not_on_flat_paint():
@@ -53,15 +53,15 @@ def test_words_follow_the_figure():
     assert said == ["invisible to most", "hard to see", "visible up close", "easy to see", "obvious"]
 
 
-def chosen(levels, shares, jod=8.3):
-    return epsilon_for(levels, shares, jod, 128, COLOUR)
+def chosen(levels, shares, jod=8.3, colour=COLOUR):
+    return epsilon_for(levels, shares, jod, 128, colour)
 
 
 def test_less_epsilon_where_less_may_be_seen(bridge):
     shares = budget(bridge)
     found = [chosen(bridge, shares, jod) for jod in (9.9, 8.3, 7.3)]
     assert sorted(set(found)) == found
-    assert found[0] == chosen(bridge, shares, 9.9)
+    assert found[0] == chosen(bridge, shares, 9.9), "the same again"
     assert chosen(bridge, shares, 10.1) == 1
 
 
@@ -70,5 +70,5 @@ def test_epsilon_depends_on_the_painting_the_budget_and_the_axes(bridge):
     flat = np.full(bridge.shape, 128, np.uint8)
     grey = np.repeat(bridge[..., 1:2], 3, 2)
     assert chosen(flat, even) < chosen(bridge, even) < chosen(bridge, even / 2)
-    assert epsilon_for(bridge, even, 8.3, 128, torch.eye(3)) < chosen(bridge, even)
-    assert chosen(grey, even) < chosen(bridge, even), "grey has no colour to hide in"
+    assert chosen(bridge, even, colour=torch.eye(3)) < chosen(bridge, even)
+    assert chosen(grey, even) == chosen(grey, even, colour=torch.eye(3)), "grey has no colour to hide in"
