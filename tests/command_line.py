@@ -14,8 +14,6 @@ from PIL import Image
 from advdm import cli
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-"""For a process of its own."""
 
 
 def run(line: str) -> int:

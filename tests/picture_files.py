@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
-from advdm.paintings import Levels, Painting, read_painting, write_painting
+from advdm.paintings import Levels, Painting, read_painting
 
 BEST: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True, "exact": True},
@@ -45,8 +46,8 @@ def read(data: bytes, name: str = "harvest.png") -> Painting:
 def written(painting: Painting, levels: Levels | None = None) -> bytes:
     """The file that is written with these levels, or with the painting's own."""
     with TemporaryDirectory() as folder:
-        path = Path(folder, "out.png")
-        return write_painting(painting.levels if levels is None else levels, painting, path).read_bytes()
+        changed = painting if levels is None else replace(painting, levels=levels)
+        return changed.save(Path(folder, "out.png")).read_bytes()
 
 
 def encoded(picture: Image.Image | npt.NDArray[Any], kind: str = "PNG", **options: Any) -> bytes:

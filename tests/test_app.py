@@ -18,7 +18,6 @@ from PIL import Image
 import advdm
 from advdm import Painting, Settings, compare, read_painting
 from advdm.mimicry import Finding
-from advdm.paintings import write_painting
 from advdm.statistics import Estimate
 from tests.app_server import EXAMPLES, LONG, WEB, app, as_file, call, home, runs, upload, url, wait_until
 from tests.command_line import ROOT, start
@@ -54,7 +53,7 @@ def client():
 
 @pytest.fixture
 def file(painting, tmp_path):
-    return str(write_painting(painting.levels, painting, tmp_path / "sea.png"))
+    return str(painting.save(tmp_path / "sea.png"))
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +120,7 @@ class TestProtect:
         changed = (pixels(last.protected["value"]) != pixels(file)).any(-1)
         assert not changed[20:40, 10:50].any() and not changed[:, 60:].any()
         assert changed[40:, :60].mean() > 0.5
+        assert last.report["mask"] == "mask.png" and last.report["brush"], "or nobody could make it again"
 
     def test_says_when_nothing_is_changed(self, file):
         *_, last = shows(painting=file, epsilon=2, steps=1)
@@ -132,7 +132,7 @@ class TestProtect:
         *_, last = shows(**measured)
         assert f"Epsilon {last.report['epsilon']}, chosen for this painting by Balanced" in last.summary
         assert "A LoRA then" not in last.summary
-        monkeypatch.setitem(EXPECTED, (last.report["model"], "balanced", 3, 1), Expected(38, -5, 95, 8))
+        monkeypatch.setitem(EXPECTED, (model().name, "balanced", 3, 1), Expected(38, -5, 95, 8))
         *_, last = shows(**measured)
         assert "A LoRA then scored 38 over all, -5 on the best protected and 95 on the least" in last.summary
         for other in ({"even": True}, {"epsilon": 9}, {"brush": np.ones((7, 9), bool)}):
@@ -160,7 +160,7 @@ class TestProtect:
 
     def test_large_painting(self, tmp_path):
         levels = np.random.default_rng(0).integers(0, 256, (300, 2100, 3), np.uint8)
-        *_, last = shows(painting=str(write_painting(levels, Painting(levels), tmp_path / "wide.png")), steps=1)
+        *_, last = shows(painting=str(Painting(levels).save(tmp_path / "wide.png")), steps=1)
         assert "reduced to 2000 pixels" in last.summary
         assert Image.open(last.slider[0]).size == Image.open(last.slider[1]).size == (2000, 286)
         assert np.array_equal(pixels(last.change[0][0]), levels[:, 50:2050])
@@ -195,7 +195,7 @@ class TestProtect:
 class TestSeveral:
     def test_each_is_done_and_what_cannot_be_is_named(self, file, tmp_path):
         (tmp_path / "b").mkdir()
-        other = str(write_painting(255 - pixels(file), Painting(pixels(file)), tmp_path / "b" / "sea.png"))
+        other = str(Painting(255 - pixels(file)).save(tmp_path / "b" / "sea.png"))
         bad = {"broken.png": PICTURE[:2000], "old.gif": b"GIF89a", "notes.txt": b"sky, sea"}
         for name, content in bad.items():
             (tmp_path / name).write_bytes(content)
@@ -386,7 +386,7 @@ class TestFiles:
         def full(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("ui.protect.write_preview", full)
+        monkeypatch.setattr(Painting, "save", full)
         with pytest.raises(gr.Error, match="cannot be written on this machine: no space left on device"):
             list(shows(painting=file))
 
@@ -494,6 +494,7 @@ class TestStrangers:
         for name, pictures in (("protect", file), ("mimic", [file])):
             assert "pload the p" in ask(name, pictures)["output"]["error"]
         assert not call("new_files", [[file]])["success"]
+        assert not call("add_folder", [[file], None])["success"]
         assert fetched == []
 
     @pytest.mark.parametrize(
@@ -511,6 +512,10 @@ class TestStrangers:
         answer = ask("mimic", [as_file(upload("a.webp", PICTURE))] * 21)
         assert answer["output"]["error"] == "At most 20 pictures of one painter, please."
         assert read == []
+
+    def test_no_imitator_is_a_sentence(self):
+        file = as_file(upload("a.webp", PICTURE))
+        assert ask("mimic", [file], imitator=None)["output"]["error"] == "Choose an imitator."
 
     @pytest.mark.parametrize("pictures", [[], None, "text", 3, {"image": 3}, [{"video": 3}], [None], [[[]]]])
     def test_what_is_no_picture(self, pictures):

@@ -164,6 +164,7 @@ def test_objective_target_even_and_as_published_change_the_copy():
         ("protect a.png -o a.txt/deeper", "a.txt is a file, not a folder."),
         ("protect a.png --report b.png", "The report b.png must be a .json."),
         ("protect a.png picture.json --report picture.json", "picture.json would replace a painting"),
+        ("protect a.png --report folder.json", "The report folder.json is a folder; choose another name."),
         ("protect a.txt -o new/a.png --report r.json", "a.txt is not a PNG"),
         ("protect empty", "There is no picture in empty."),
         ("protect locked/a.png", "The folder locked cannot be written to."),
@@ -192,7 +193,12 @@ def test_refused_in_one_line_before_the_model_is_loaded(line, words, no_model, m
     for name in ("a", "b", "DIR/a", "DIR/b", "copies/a_protected", "copies/best_protected", "locked/a"):
         paint(f"{name}.png")
     Path("link.png").symlink_to("a.png"), paint("c.png").rename("picture.json")
-    Path("a.txt").write_text("a boat\n"), Path("blank.txt").write_text(" \n"), Path("empty").mkdir()
+    (
+        Path("a.txt").write_text("a boat\n"),
+        Path("blank.txt").write_text(" \n"),
+        Path("empty").mkdir(),
+        Path("folder.json").mkdir(),
+    )
     whole = paint("cut/c.jpg", size=(400, 300))  # whose head is whole: only decoding tells
     whole.write_bytes(whole.read_bytes()[:-3000])
     monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "locked")  # root may write anywhere

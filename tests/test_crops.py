@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from advdm.imitators.crops import ZOOM, crops, encode_crops
+from advdm.imitators.crops import ZOOM, crop_encoder, crops
 from advdm.paintings import Painting
 
 
@@ -50,9 +50,15 @@ def test_a_copy_is_cut_at_the_same_places(painting, other):
     assert not torch.equal(mine[1:], crops([painting], 64, 12, seed=4)[1:])
 
 
-def test_each_is_encoded(tiny, painting, other):
-    posterior = encode_crops(tiny, [painting, other], 5, seed=1)
-    for i, crop in enumerate(crops([painting, other], 64, 5, seed=1).split(1)):
-        alone = tiny.encode(crop)
+def test_each_is_encoded_when_it_is_asked_for_and_once(tiny, monkeypatch, painting, other):
+    """Stop need not wait until all are."""
+    seen, plain = [], tiny.encode
+    monkeypatch.setattr(tiny, "encode", lambda pixels: seen.append(len(pixels)) or plain(pixels))
+    encode, cut = crop_encoder(tiny, [painting, other], 5, seed=1), crops([painting, other], 64, 5, seed=1)
+    chosen = [3, 0, 3]
+    posterior = encode(chosen)
+    assert torch.equal(encode(chosen).mean, posterior.mean) and seen == [1, 1]
+    for i, number in enumerate(chosen):
+        alone = plain(cut[number : number + 1])
         torch.testing.assert_close(posterior.mean[i : i + 1], alone.mean)
         torch.testing.assert_close(posterior.std[i : i + 1], alone.std)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from tests.app_server import LONG
-from tests.command_line import ROOT, paint, refusal, run, written
+from tests.command_line import ROOT, paint, refusal, run, start, written
 
 BLOCK = 4096
 FULL = "no space left on device."
-PROTECT = ("protect", "a.png", "--steps", "2")
-MIMIC = ("mimic", "a.png", "b.png", "--steps", "2", "--count", "1", "-o")
+PROTECT = "protect a.png --steps 2"
+MIMIC = "mimic a.png b.png --steps 2 --count 1 -o"
 Capture = pytest.CaptureFixture[str]
 
 
@@ -51,39 +50,31 @@ def fill(disk: Path, left: int) -> None:
     (disk / "filler").write_bytes(bytes(used.f_bavail * used.f_bsize - left))
 
 
-@pytest.mark.parametrize(
-    ("left", "command"), [(BLOCK, [*PROTECT, "-o", "disk/new/a.png"]), (8 * BLOCK, [*MIMIC, "disk/out"])]
-)
-def test_a_full_disk(disk: Path, capsys: Capture, left: int, command: list[str]) -> None:
+@pytest.mark.parametrize(("left", "line"), [(BLOCK, f"{PROTECT} -o disk/new/a.png"), (8 * BLOCK, f"{MIMIC} disk/out")])
+def test_a_full_disk(disk: Path, capsys: Capture, left: int, line: str) -> None:
     fill(disk, left)
     before = written()
-    assert run(*command) == 2
+    assert run(line) == 2
     assert refusal(capsys).endswith(f": {FULL}")
     assert written() == before
 
 
 def test_a_report_without_space_costs_no_painting(disk: Path, capsys: Capture) -> None:
     fill(disk, 0)
-    assert run(*PROTECT, "--report", "disk/r.json") == 2
+    assert run(f"{PROTECT} --report disk/r.json") == 2
     assert capsys.readouterr().err == f"r.json cannot be written: {FULL}\n"
     assert Path("a_protected.png").exists() and not Path("disk/r.json").exists()
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        ["protect", "disk/d.png"],
-        ["protect", "a.png", "--report", "disk/r.json"],
-        [*MIMIC, "disk/out"],
-        ["evaluate", "DIR", "-o", "disk/out"],
-    ],
+    "line", ["protect disk/d.png", f"{PROTECT} --report disk/r.json", f"{MIMIC} disk/out", "evaluate DIR -o disk/out"]
 )
 def test_a_disk_that_may_not_be_written_is_told_before_the_model_is_loaded(
-    disk: Path, command: list[str], no_model: None, capsys: Capture
+    disk: Path, line: str, no_model: None, capsys: Capture
 ) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     before = written()
-    assert run(*command) == 2
+    assert run(line) == 2
     assert refusal(capsys) == "The folder disk cannot be written to."
     assert written() == before
 
@@ -97,19 +88,12 @@ def test_nothing_of_mimic_is_there_before_all_is_written(monkeypatch: pytest.Mon
         there.append([*Path("out").glob("[!.]*")])
 
     monkeypatch.setattr(Image.Image, "save", watched)
-    assert run(*MIMIC, "out") == 0
+    assert run(f"{MIMIC} out") == 0
     assert there and not any(there)
 
 
 def test_a_full_disk_under_the_page_and_a_stop_that_leaves_no_picture(disk: Path) -> None:
-    app = subprocess.Popen(
-        [sys.executable, "-u", ROOT / "app.py"],
-        env={**os.environ, "GRADIO_TEMP_DIR": str(disk)},
-        stdout=subprocess.PIPE,
-        text=True,
-        # A shell that put the tests in the background has made them, and what they start, deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    app = start("-u", ROOT / "app.py", GRADIO_TEMP_DIR=str(disk))
     try:
         address = next(line.split()[-1] for line in app.stdout or () if "local URL" in line)
         client = Client(address, verbose=False)

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from advdm.errors import ModelError
-from advdm.imitators import learn, without_style
+from advdm.imitators import learn, training, without_style
+from advdm.imitators.crops import crop_encoder
 from advdm.imitators.inversion import TOKEN
 from advdm.imitators.lora import RARE, Lora
-from advdm.imitators.training import CROPS, Batch, encode_sides, gradients
+from advdm.imitators.training import CROPS, Batch, batches, gradients
 from advdm.models.schedule import sampler
 from advdm.paintings import Painting
 from advdm.settings import InversionSettings, LoraSettings, RepaintSettings, Sampling
@@ -146,6 +147,18 @@ def test_each_step_is_smaller_and_what_it_has_learned_stays(tiny, settings, pain
 
 
 @LEARNERS
+def test_a_preview_between_two_steps_disturbs_nothing(tiny, settings, painting, other):
+    """Neither the learning, nor what the plain model paints."""
+    alone = last(tiny, [[painting], [other]], settings).learned()
+    plain = tiny.generate(tiny.embed("a boat"), [0], HOW)
+    for step in learn(tiny, [[painting], [other]], settings):
+        painted(step.learned()[0], tiny)
+        assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], HOW), plain)
+    for mine, theirs in zip(step.learned(), alone, strict=True):
+        assert all(map(torch.equal, weights(mine), weights(theirs)))
+
+
+@LEARNERS
 def test_it_lowers_the_noise_error_of_its_painting(tiny, settings, painting):
     """On average over the last steps, against the first."""
     losses = [step.losses[0] for step in learn(tiny, [[painting]], type(settings)(steps=60, batch=8))]
@@ -197,10 +210,14 @@ def test_what_overflows_in_half_precision_is_redone_in_float32(half, monkeypatch
     assert seen[0][1] == seen[1][1], "the same timesteps"
 
 
-def test_sides_of_different_numbers_of_paintings_are_seen_in_full(tiny, painting):
-    few, many = [painting], [painting] * (CROPS + 3)
-    assert [len(one.mean) for one in encode_sides(tiny, [few, many], 0)] == [CROPS + 3] * 2
-    assert [len(one.mean) for one in encode_sides(tiny, [few, few], 0)] == [CROPS] * 2
+@pytest.mark.parametrize("paintings, crops", ((1, CROPS), (CROPS + 3, CROPS + 3)))
+def test_every_painting_is_seen_and_as_many_crops_of_every_side(tiny, monkeypatch, painting, paintings, crops):
+    asked = []
+    monkeypatch.setattr(training, "crop_encoder", lambda *given: lambda some: asked.append(some) or encode(some))
+    encode = crop_encoder(tiny, [painting], CROPS + 3, 0)
+    list(batches(tiny, [[painting], [painting] * paintings], 60, 8, seed=0))
+    assert {number for some in asked for number in some} == set(range(crops))
+    assert asked[::2] == asked[1::2], "the same on both sides"
 
 
 @ALL

@@ -11,16 +11,11 @@ from PIL import Image
 from skimage.data import cat
 from torch import Tensor
 
-from advdm.judge import Judge, frechet_distance, knn_precision
+from advdm.judge import embedding, frechet_distance, knn_precision, network, style
 from advdm.statistics import squared_distances
 
 SIZE = 128
 VAN_GOGHS = sorted((Path(__file__).parent.parent / "examples").glob("*.webp"))
-
-
-@pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge()
 
 
 @pytest.fixture(scope="module")
@@ -55,35 +50,35 @@ def spots(shape: torch.Size, generator: torch.Generator, size: int) -> Tensor:
     return F.interpolate(coarse, shape[-2:], mode="bilinear")
 
 
-def test_knows_a_cat(judge: Judge) -> None:
+def test_knows_a_cat() -> None:
     """Levels go in at about the scale of the training: ImageNet's classes 281 to 285 are the domestic cats."""
-    logits = judge.network._fc(judge.embedding(pixels(cat())[None]))
+    logits = network()._fc(embedding(pixels(cat())[None]))
     assert 281 <= int(logits.argmax()) <= 285
 
 
-@pytest.mark.parametrize("describe", [Judge.style, Judge.embedding])
-def test_what_is_said_of_a_picture_depends_on_it_alone(judge: Judge, crops: Tensor, describe: Any) -> None:
-    together = describe(judge, crops.flatten(0, 1))
+@pytest.mark.parametrize("describe", [style, embedding])
+def test_what_is_said_of_a_picture_depends_on_it_alone(crops: Tensor, describe: Any) -> None:
+    together = describe(crops.flatten(0, 1))
     assert len(together) == 32
-    assert torch.equal(describe(judge, crops.flatten(0, 1)), together), "the same again"
-    torch.testing.assert_close(describe(judge, crops[5, 1:2]), together[21:22], rtol=0, atol=1e-4)
+    assert torch.equal(describe(crops.flatten(0, 1)), together), "the same again"
+    torch.testing.assert_close(describe(crops[5, 1:2]), together[21:22], rtol=0, atol=1e-4)
 
 
-def test_the_style_of_a_large_picture_is_that_of_a_small_one(judge: Judge, crops: Tensor) -> None:
+def test_the_style_of_a_large_picture_is_that_of_a_small_one(crops: Tensor) -> None:
     """Stable Diffusion paints at 512 px; the statistic was chosen at 128."""
     large = F.interpolate(crops[0], (512, 512))
-    assert style_distance(judge.style(large), judge.style(crops[0])) < 0.3
-    assert style_distance(judge.style(crops[1]), judge.style(crops[0])) > 0.4
+    assert style_distance(style(large), style(crops[0])) < 0.3
+    assert style_distance(style(crops[1]), style(crops[0])) > 0.4
 
 
 @pytest.mark.parametrize("imitation", ["sharp", "blurred"])
 @pytest.mark.parametrize("harm", ["uniform", "noise", "small dirt", "large dirt"])
-def test_noise_and_dirt_never_improve_the_score(judge: Judge, crops: Tensor, imitation: str, harm: str) -> None:
+def test_noise_and_dirt_never_improve_the_score(crops: Tensor, imitation: str, harm: str) -> None:
     """Neither on pictures as sharp as the painting, nor where a blurry model sees both."""
     generator = torch.Generator().manual_seed(0)
     see = blur if imitation == "blurred" else torch.nn.Identity()
     for painting in crops:
-        target, pictures = judge.style(see(painting[:2])), see(painting[2:])
+        target, pictures = style(see(painting[:2])), see(painting[2:])
         added = {
             "uniform": (torch.rand(pictures.shape, generator=generator) - 0.5) * 16 / 255,
             "noise": torch.randn(pictures.shape, generator=generator) * 10 / 255,
@@ -91,11 +86,11 @@ def test_noise_and_dirt_never_improve_the_score(judge: Judge, crops: Tensor, imi
             "large dirt": spots(pictures.shape, generator, 4) * 20 / 255,
         }[harm]
         harmed = (pictures + added).clamp(0, 1)
-        assert style_distance(judge.style(harmed), target) > style_distance(judge.style(pictures), target)
+        assert style_distance(style(harmed), target) > style_distance(style(pictures), target)
 
 
-def test_the_same_painting_is_nearer_than_another(judge: Judge, crops: Tensor) -> None:
-    styles = judge.style(crops.flatten(0, 1)).reshape(8, 4, -1)
+def test_the_same_painting_is_nearer_than_another(crops: Tensor) -> None:
+    styles = style(crops.flatten(0, 1)).reshape(8, 4, -1)
     first, second = styles[:, :2], styles[:, 2:]
     alike = torch.full((1, 2), 0.5, dtype=torch.float64)
     table = np.array([[squared_distances(a, b, alike).item() for b in second] for a in first])

@@ -11,6 +11,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from diffusers import AsymmetricAutoencoderKL
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
@@ -155,6 +156,17 @@ def test_where_memory_is_short_activations_are_computed_twice(model, monkeypatch
         error = one.noise_error(one.encode(pixels).mean + latents, timesteps, noise, one.embed("a boat"))
         gradients += torch.autograd.grad(error.sum(), pixels)
     torch.testing.assert_close(*gradients)
+
+
+def test_an_autoencoder_that_cannot_compute_twice_loads_all_the_same(monkeypatch):
+    monkeypatch.setattr(machine, "device_memory", lambda device: 1e6)
+    pipeline = tiny_pipeline()
+    form = pipeline.vae.config
+    sides = {f"{side}_block_out_channels": form.block_out_channels for side in ("down", "up")}
+    kinds = {"down_block_types": form.down_block_types, "up_block_types": form.up_block_types}
+    pipeline.vae = AsymmetricAutoencoderKL(**kinds, **sides, norm_num_groups=form.norm_num_groups)
+    pipeline.vae.register_to_config(block_out_channels=form.block_out_channels)
+    assert StableDiffusion(pipeline, "asymmetric").unet.is_gradient_checkpointing
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 from advdm.errors import PaintingError
-from advdm.paintings import Painting, read_painting, write_painting, write_preview
+from advdm.paintings import Painting, mask_levels, read_painting
 from tests.picture_files import (
     RGB,
     chunks_of,
@@ -124,7 +125,7 @@ def test_no_dpi_is_made_up() -> None:
 def test_names_are_fit_for_a_file_name(tmp_path: Path, name: str, stem: str) -> None:
     painting = read(encoded(RGB), name)
     assert painting.name == stem
-    assert write_painting(RGB, painting, tmp_path / f"{painting.name}_protected.png").exists()
+    assert painting.save(tmp_path / f"{painting.name}_protected.png").exists()
 
 
 def test_reading_makes_no_wide_copies(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_what_is_written_is_what_was_given(tmp_path: Path, mode: str) -> None:
     data = encoded(image_of(mode), exif=exif_of(Artist="Zoë".encode()), icc_profile=profile, dpi=(300, 300))
     like = read(with_chunks(data, (b"gAMA", struct.pack(">I", 100_000))))
     levels = like.levels // 2 + 9
-    path = write_painting(levels, like, str(tmp_path / "harvest_protected.PNG"))
+    path = replace(like, levels=levels).save(str(tmp_path / "harvest_protected.PNG"))
     assert path.read_bytes() == written(like, levels), "the same bytes each time"
     again = read_painting(path)
     np.testing.assert_array_equal(again.levels, levels)
@@ -155,14 +156,22 @@ def test_what_is_written_is_what_was_given(tmp_path: Path, mode: str) -> None:
 
 def test_only_png_is_written(tmp_path: Path) -> None:
     with pytest.raises(PaintingError, match=r"^out\.png\.jpeg must be a \.png: lossy formats .*\.$"):
-        write_painting(RGB, Painting(RGB), tmp_path / "out.png.jpeg")
+        Painting(RGB).save(tmp_path / "out.png.jpeg")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("levels", "grey"), [(RGB[:-1], False), (RGB.astype(int), False), (RGB, True)])
-def test_levels_that_do_not_belong_to_the_painting_are_an_error(levels: Any, grey: bool) -> None:
-    with pytest.raises(ValueError, match=r"expected uint8|three equal channels"):
-        written(Painting(RGB, grey=grey), levels)
+def test_a_grey_painting_has_no_levels_of_colour() -> None:
+    with pytest.raises(ValueError, match="three equal channels"):
+        written(Painting(RGB, grey=True))
+
+
+def test_a_mask_is_white_where_it_is_transparent() -> None:
+    """As a drawing program saves a layer with a few black strokes."""
+    alpha = np.zeros(RGB.shape[:2], np.uint8)
+    alpha[:9] = 255
+    black = np.zeros_like(RGB)
+    assert (mask_levels(Painting(black, alpha)) == 255 - alpha).all()
+    assert (mask_levels(Painting(black)) == 0).all()
 
 
 @pytest.mark.parametrize("error", [OSError("encoder error -2"), KeyboardInterrupt()])
@@ -176,14 +185,14 @@ def test_a_picture_that_cannot_be_written_leaves_the_earlier_one(
     (tmp_path / "out.png").write_bytes(b"earlier")
     monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises((PaintingError, KeyboardInterrupt)) as told:
-        write_painting(RGB, Painting(RGB), tmp_path / "out.png")
+        Painting(RGB).save(tmp_path / "out.png")
     assert str(told.value) in ("out.png cannot be written: the system refuses it.", "")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"earlier"]
 
 
 def test_a_preview_is_a_small_png_in_the_same_colours(tmp_path: Path) -> None:
     like = read(encoded(image_of("RGBA"), "TIFF", icc_profile=icc_profile(b"RGB ")))
-    preview = read_painting(write_preview(like.levels, like, tmp_path / "preview.png", 88))
+    preview = read_painting(like.save(tmp_path / "preview.png", 88))
     assert (preview.size, preview.mode, preview.icc_profile) == ((88, 66), "RGBA", like.icc_profile)
     large = np.asarray(Image.fromarray(preview.levels).resize((96, 72))).astype(int)
     assert np.abs(large - RGB).mean() < 20

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from advdm import ModelError, Settings, compare, protect, protection_steps, read_painting
+from advdm.errors import SettingsError
 from advdm.models import StableDiffusion
 from advdm.objectives import OBJECTIVES
 from advdm.paintings import Painting
@@ -97,6 +98,19 @@ def test_mask_is_exact_on_the_saved_file(tiny, tmp_path, monkeypatch, even):
     assert [moved[:, left : left + 30].max() for left in (0, 30, 60)] == [0, 4, 8]
     everywhere = protect(painting, tiny, mask=np.full_like(mask, 255), **attack).levels
     assert np.array_equal(everywhere, protect(painting, tiny, **attack).levels), "a white mask is none"
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    (
+        ({"mask": np.ones((64, 64), bool)}, r"levels from 0 to 255 \(uint8\), not bool"),
+        ({"mask": np.ones((64, 64), np.float32)}, r"levels from 0 to 255 \(uint8\), not float32"),
+        ({"strength": "medium"}, "no strength 'medium'; choose from: subtle, balanced, strong"),
+    ),
+)
+def test_what_would_protect_nothing_is_refused(tiny, wish, words):
+    with pytest.raises(SettingsError, match=words):
+        protect(random_painting(64, 64), tiny, steps=1, **wish)
 
 
 def algorithm_1(painting, model, epsilon, alpha, steps, seed):

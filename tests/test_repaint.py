@@ -22,11 +22,13 @@ def test_the_less_strength_the_nearer_to_the_painting(tiny, painting):
     assert near < middle < far
 
 
-def test_paintings_are_taken_in_turn(tiny, painting, other):
-    both = template(tiny, [painting, other]).paint(tiny, ["a boat"] * 3, [0, 1, 2], HOW)
-    for seed, side in enumerate((painting, other, painting)):
-        alone = template(tiny, [side]).paint(tiny, ["a boat"], [seed], HOW)[0]
-        torch.testing.assert_close(alone, both[seed], rtol=0, atol=1e-4)
+def test_each_painting_is_painted_over_under_each_prompt(tiny, painting, other):
+    """Prompts are taken in turn, so a painting must not be."""
+    seeds = list(range(8))
+    given = [painting, other], [painting], [other]
+    mixed, *sides = (template(tiny, some).paint(tiny, ["a boat"] * 8, seeds, HOW) for some in given)
+    over = [[(side[seed] - mixed[seed]).abs().max() < 1e-4 for side in sides].index(True) for seed in seeds]
+    assert {(seed % 2, one) for seed, one in enumerate(over)} == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 def test_the_style_is_not_named(tiny, painting):

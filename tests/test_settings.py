@@ -26,7 +26,7 @@ REFUSED = {
     },
     InversionSettings: {**LEARNING, "vectors": (0, 17)},
     LoraSettings: {**LEARNING, "rank": (0, 257)},
-    RepaintSettings: {"strength": (0.01, 1.1, NAN)},
+    RepaintSettings: {"repaint_strength": (0.01, 1.1, NAN)},
     Sampling: {"steps": (0, 1001), "guidance": (0.5, INFINITE)},
     MimicrySettings: {"count": (0, 101), "seed": (-1, 2**33), "prompts": ((),)},
     EvaluationSettings: {"seeds": (0,), "epsilons": ((0,),), "objectives": (("glaze",),)},
@@ -70,8 +70,8 @@ def test_a_repaint_of_no_step_is_refused():
 
 def test_each_picture_has_a_seed_of_its_own_and_prompts_are_taken_in_turn():
     """Also against the runs with other seeds."""
-    runs = [MimicrySettings(count=100, seed=seed).order(0, 600) for seed in range(3)]
+    runs = [MimicrySettings(count=100, seed=seed).prompts_and_seeds(0, 600) for seed in range(3)]
     assert len({seed for _, seeds in runs for seed in seeds}) == 3 * 600
     prompts, seeds = runs[0]
     assert prompts == list(MimicrySettings().prompts) * 100
-    assert MimicrySettings().order(2, 5) == (prompts[2:5], seeds[2:5])
+    assert MimicrySettings().prompts_and_seeds(2, 5) == (prompts[2:5], seeds[2:5])

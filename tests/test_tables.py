@@ -91,6 +91,8 @@ def test_what_fails_is_said():
     assert "80 % (80 to 80) nearer, with an interval above zero in 2 of 2 experiments" in good and "**" not in good
     useless = said(rows_of_all("ab", original=0.2, random_8=0.21, advdm_8=0.2))
     assert "**advdm 8 does no better than random noise: that is a bug.**" in useless
+    near, far = ({"original": 0.2, "random_8": 0.21, "advdm_8": copy} for copy in (0.05, 0.3))
+    assert "**advdm 8 does no better than random noise.**" in said(rows_of("a", **near) + rows_of("b", **far))
     assert "**random noise 8 reads 75: " in said(rows_of_all("ab", original=0.2, random_8=0.4, advdm_8=0.9))
 
 

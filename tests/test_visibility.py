@@ -1,12 +1,11 @@
-"""How visible a change is, and how large an epsilon may be for it."""
+"""How visible a change is."""
 
 import numpy as np
 import pytest
-import torch
 
-from advdm.budget import budget
+from advdm.budget import COLOUR
 from advdm.paintings import read_painting
-from advdm.visibility import COLOUR, epsilon_for, visibility, word
+from advdm.visibility import visibility, word
 from tests.app_server import EXAMPLES
 
 
@@ -51,24 +50,3 @@ def test_a_large_picture_is_judged_as_its_parts_are(bridge):
 def test_words_follow_the_figure():
     said = [word(jod) for jod in (10, 9.3, 8.8, 8, 5)]
     assert said == ["invisible to most", "hard to see", "visible up close", "easy to see", "obvious"]
-
-
-def chosen(levels, shares, jod=8.3, colour=COLOUR):
-    return epsilon_for(levels, shares, jod, 128, colour)
-
-
-def test_less_epsilon_where_less_may_be_seen(bridge):
-    shares = budget(bridge)
-    found = [chosen(bridge, shares, jod) for jod in (9.9, 8.3, 7.3)]
-    assert sorted(set(found)) == found
-    assert found[0] == chosen(bridge, shares, 9.9), "the same again"
-    assert chosen(bridge, shares, 10.1) == 1
-
-
-def test_epsilon_depends_on_the_painting_the_budget_and_the_axes(bridge):
-    even = np.ones(bridge.shape[:2], np.float32)
-    flat = np.full(bridge.shape, 128, np.uint8)
-    grey = np.repeat(bridge[..., 1:2], 3, 2)
-    assert chosen(flat, even) < chosen(bridge, even) < chosen(bridge, even / 2)
-    assert chosen(bridge, even, colour=torch.eye(3)) < chosen(bridge, even)
-    assert chosen(grey, even) == chosen(grey, even, colour=torch.eye(3)), "grey has no colour to hide in"

@@ -228,5 +228,10 @@ def new_painting(painting: str | None) -> tuple[Any, ...]:
     return say(line), under_the_brush(painting), gr.update(value=None, interactive=False), "", VISIBLE, HIDDEN
 
 
+def add_folder(folder: list[str] | None, files: list[str] | None) -> list[str]:
+    """The files of the folder after those that were chosen before."""
+    return [*(files or ()), *(folder or ())]
+
+
 def new_files(files: list[str] | None) -> Any:
     return say(f"{number_of(len(files), 'file')} chosen." if files else "Choose several paintings, or a folder.")

@@ -8,7 +8,7 @@ import gradio as gr
 from advdm import Settings
 from advdm.settings import MEANINGS, MOST_EPSILON, STRENGTHS, TARGETED
 from ui.attack import Order
-from ui.protect import AMPLIFIED, CHOOSE, EFFORTS, Shown, describe, new_files, new_painting, protect, show
+from ui.protect import AMPLIFIED, CHOOSE, EFFORTS, Shown, add_folder, describe, new_files, new_painting, protect, show
 from ui.runs import LANE, QUIET, model, part_of_the_page, status_line, wire
 from ui.theme import gallery
 from ui.uploads import BrushInput, FilesInput, FolderInput, PaintingInput, shown_as
@@ -90,7 +90,7 @@ def build_protect_tab() -> gr.State:
     painting.change(new_painting, painting, [status, brush, protected, summary, welcome, single], **QUIET)
     one.select(lambda: False, None, many, **QUIET)
     several_tab.select(lambda: True, None, many, **QUIET)
-    folder.upload(lambda new, old: [*(old or ()), *(new or ())], [folder, files], files, **QUIET)
+    folder.upload(add_folder, [folder, files], files, **QUIET)
     files.change(new_files, files, status, **QUIET)
     strength.input(lambda: 0, None, order.epsilon, **QUIET)
     order.epsilon.input(lambda epsilon: None if epsilon else BALANCED, order.epsilon, strength, **QUIET)

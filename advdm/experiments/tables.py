@@ -159,7 +159,7 @@ def remarks(table: DataFrame, rows: Sequence[Row]) -> list[str]:
                 f"**{Side(*side)} reads {value:.0f}: it should lie between {CONTROL[0]} and {CONTROL[1]}, so do "
                 "not trust the other numbers.**"
             )
-        low = table.at[side, "imitation_low"]
-        if side[0] != RANDOM and control_of(side) in table.index and low > table.at[control_of(side), "imitation"]:
-            found.append(f"**{Side(*side)} does no better than random noise: that is a bug.**")
+        if side[0] != RANDOM and control_of(side) in table.index and value >= table.at[control_of(side), "imitation"]:
+            sure = table.at[side, "imitation_low"] > table.at[control_of(side), "imitation"]
+            found.append(f"**{Side(*side)} does no better than random noise{': that is a bug' if sure else ''}.**")
     return found
