@@ -146,6 +146,13 @@ def test_what_overflows_in_float16_is_painted_all_the_same(model):
     assert half.dtype == torch.float16 and [module.dtype for module in half.modules] == dtypes
 
 
+def test_an_infinity_does_not_pass_for_white():
+    pipeline = tiny_pipeline()
+    torch.nn.init.constant_(pipeline.vae.decoder.conv_out.bias, torch.inf)
+    with pytest.raises(ModelError, match="not finite"):
+        StableDiffusion(pipeline, "bright").reconstruct(torch.rand(1, 3, 64, 64))
+
+
 def test_where_memory_is_short_activations_are_computed_twice(model, monkeypatch):
     monkeypatch.setattr(machine, "device_memory", lambda device: 1e6)
     other, gradients = type(model)(FAMILIES[type(model)](model.prediction_type), "other"), []
