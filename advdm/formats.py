@@ -179,16 +179,16 @@ def _complaint(error: Exception, path: StrPath) -> str:
 
 def _unusual_tiff(path: StrPath) -> str | None:
     """What a TIFF that Pillow cannot read says of itself, if its tags are in order."""
-    with suppress(Exception), open(path, "rb") as file:
+    with suppress(Exception), warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
         header = file.read(8)
         if not TIFF.match(header):
             return None
         tags = ImageFileDirectory_v2(header + file.read(8 if b"+" in header[:4] else 0))
         file.seek(tags.next)
         tags.load(file)
-        bits = tags.get(ExifTags.Base.BitsPerSample, (1,))
-        channels = tags.get(ExifTags.Base.SamplesPerPixel, 1)
-        if ExifTags.Base.ImageWidth in tags and ExifTags.Base.ImageLength in tags:
+        tag = ExifTags.Base
+        if {tag.ImageWidth, tag.ImageLength, tag.BitsPerSample} <= tags.keys():  # else the list of tags is cut
+            bits, channels = tags[tag.BitsPerSample], tags.get(tag.SamplesPerPixel, 1)
             layout = f"{channels} channel{'s' * (channels != 1)} of {' and '.join(map(str, sorted(set(bits))))} bits"
             return f"is a TIFF with {layout} in a layout that cannot be read; save it as PNG first"
     return None

@@ -100,6 +100,7 @@ def refused() -> Iterator[tuple[str, bytes, str]]:
     for kind, data in (("jpg", JPEG), ("png", PNG), ("webp", WEBP), ("tif", TIFF)):
         for tenth in (1, 8):
             yield f"cut_{tenth}.{kind}", data[: len(data) * tenth // 10], "is damaged"
+    yield "cut_in_its_tags.tif", packed[:-60], UNKNOWN
     # JPEG
     progressive = encoded(RGB, "JPEG", progressive=True)
     scan = progressive[progressive.rfind(b"\xff\xda") : -2]  # each time a pass over the whole picture
