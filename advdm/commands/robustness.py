@@ -39,5 +39,8 @@ def robustness(options: argparse.Namespace) -> int:
 
     mimicry = mimicry_settings(options, options.seed)
     experiment = Robustness(attack_settings(options), mimicry, options.strength)
-    subjects = [Subject(path.name, (path,)) for path in terminal.found_aloud(options.originals, options.recursive)]
+    files = terminal.found_aloud(options.originals, options.recursive)
+    names = [file.name for file in files]
+    tagged = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
+    subjects = [Subject(name, (file,)) for name, file in zip(tagged, files, strict=True)]
     return run(experiment, subjects, options.output, options)

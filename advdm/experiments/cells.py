@@ -39,7 +39,7 @@ Experiment = Evaluation | Robustness
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom the imitators imitate: one picture, or the pictures of one painter."""
+    """Whom the imitators imitate: one picture, or the pictures of one painter. No two subjects share a name."""
 
     name: str
     files: tuple[Path, ...]
@@ -108,7 +108,7 @@ def make_cell(cell: Cell, model: LatentDiffusion, experiment: Experiment, tick: 
 def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, model: LatentDiffusion) -> str:
     """NAME.md, NAME.csv and, of every subject, NAME_subjects.csv of finished cells; returns the first one's text."""
     name = type(experiment).__name__
-    rows = [{**row, "subject": name} for cell, name in zip(cells, names_of(cells), strict=True) for row in cell.rows()]
+    rows = [row | {"subject": cell.subject.name} for cell in cells for row in cell.rows()]
     table, first = best_way_first(summarise(rows))
     subjects = len({cell.subject for cell in cells})
     counted = f"{subjects} subject{'s' * (subjects != 1)}, {experiment.seeds} seed{'s' * (experiment.seeds != 1)}"
@@ -123,15 +123,6 @@ def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, m
     with atomic_path(output / f"{stem}_subjects.csv") as path:
         DataFrame(rows).to_csv(path, index=False)
     return text
-
-
-def names_of(cells: Sequence[Cell]) -> list[str]:
-    """The name of each cell's subject, with a number where two pictures of different folders have the same."""
-    subjects = list(dict.fromkeys(cell.subject for cell in cells))
-    names = [subject.name for subject in subjects]
-    tagged = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
-    by_subject = dict(zip(subjects, tagged, strict=True))
-    return [by_subject[cell.subject] for cell in cells]
 
 
 @contextmanager
