@@ -64,7 +64,7 @@ def budget(levels: Levels) -> Share:
 
 
 def masked(share: Share, mask: Levels) -> Share:
-    """As much less of it as the mask (H, W) uint8 is darker than white. Raises SettingsError."""
+    """The share (H, W) times the mask (H, W) uint8: all where it is white, none where black. Raises SettingsError."""
     if mask.shape != share.shape:
         height, width = share.shape
         raise SettingsError(f"The mask must be as large as the painting, {width} x {height} pixels.")

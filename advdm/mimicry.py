@@ -8,7 +8,7 @@ painting, 100 learned from the original. Picture i has a prompt and a seed of it
 sides differ only by what was learned; intervals are bootstrapped over the pictures, paired in the same way.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -121,14 +121,13 @@ def paint(
 def reference(model: LatentDiffusion, paintings: Sequence[Painting], seed: int = 0) -> Tensor:
     """The paintings as the model can paint them: crops, encoded and decoded, (n, 3, size, size).
 
-    Not the paintings themselves: no picture from this autoencoder has their finest texture, and noise alone would seem
-    to come nearer.
+    Not the paintings themselves: the autoencoder loses their finest texture, so noise would bring any picture nearer.
     """
     views = crops(paintings, model.size, REFERENCE_CROPS, REFERENCE_SEED + seed)
     return torch.cat([model.reconstruct(view.to(model.device)).cpu() for view in views.split(1)])
 
 
-def judge(wanted: Tensor, pictures: Mapping[str, Tensor], style: Callable[[Tensor], Tensor] = style) -> Finding:
+def judge(wanted: Tensor, pictures: Mapping[str, Tensor]) -> Finding:
     """How near each side's pictures (n, 3, S, S) come to the wanted ones (m, 3, S, S); n is the same for all."""
     count = len(pictures[ORIGINAL])
     weights = bootstrap_weights(count)

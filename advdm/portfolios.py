@@ -20,7 +20,7 @@ OTHER_SUFFIXES = frozenset({
 
 
 def find_paintings(paths: Iterable[StrPath], recursive: bool = False) -> tuple[list[Path], dict[Path, str]]:
-    """The paintings, and of each other file in the folders why it is none, as "is a GIF"; in order and none twice.
+    """The paintings at these paths, and why each other file of the folders is skipped; in order, none twice.
 
     Files as named, whatever they are; of folders, the pictures in them, known by suffix or by content. With
     `recursive`, folders within folders are searched too, except hidden ones and links. Raises `PaintingError` if a

@@ -161,7 +161,7 @@ class MimicrySettings:
             )
         if isinstance(self.imitator, RepaintSettings) and self.imitator.repaint_strength * self.sampling.steps < 1:
             raise SettingsError(
-                "So little strength leaves no step to paint; choose more of it, or more sampling steps."
+                "So small a repaint strength leaves no step to paint; choose more, or more sampling steps."
             )
 
     @property

@@ -13,8 +13,8 @@ TEXT = 11
 LABELS = 110
 """Pixels left of the rows, and LINES of text above the columns."""
 LINES = 4
-MOST = 12
-"""Columns: a sheet of a hundred large pictures would be too wide for its file."""
+WIDEST = 65_000
+"""Pixels; JPEG ends at 65,500."""
 
 
 def levels_of(pixels: Tensor) -> Levels:
@@ -28,8 +28,11 @@ def picture(pixels: Tensor) -> Image.Image:
 
 
 def sheet(sides: Mapping[str, Tensor], columns: Sequence[str]) -> Image.Image:
-    """The first MOST pictures (n, 3, S, S) of each side in a row, under their columns and beside their side's name."""
-    columns = columns[:MOST]
+    """Pictures (n, 3, S, S) of each side in a row, each under its column and beside its side's name.
+
+    Of so many that the sheet would be wider than a file can be, the first.
+    """
+    columns = columns[: (WIDEST - LABELS - GAP) // next(iter(sides.values())).shape[-1]]
     strips = {name: picture(some[: len(columns)].permute(1, 2, 0, 3).flatten(2)) for name, some in sides.items()}
     side = next(iter(strips.values())).height
     head = TEXT * (LINES + 2)

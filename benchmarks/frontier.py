@@ -10,7 +10,7 @@ ColorVideoVDP's (pip install cvvdp; in JOD, 10 is no difference). What is finish
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from advdm.mimicry import ORIGINAL, RANDOM, with_random_noise
 from advdm.models import LatentDiffusion, load_model
 from advdm.paintings import Painting, read_painting
 from advdm.portfolios import find_paintings
-from advdm.protection import protect, protection_steps
+from advdm.protection import protection_steps
 from advdm.settings import STRENGTHS, LoraSettings, MimicrySettings, Settings
 
 NEAR, TRIES = 0.1, 4
@@ -68,7 +68,8 @@ def sides_of(
     """Every side but the original."""
 
     def attacked(settings: Settings, epsilon: int) -> Painting:
-        return protect(painting, model, **asdict(replace(settings, epsilon=epsilon, steps=steps)))
+        *_, last = protection_steps(painting, model, replace(settings, epsilon=epsilon, steps=steps))
+        return last.protected()
 
     for epsilon in EPSILONS:
         yield Side(RANDOM, epsilon), with_random_noise(painting, epsilon, 0)

@@ -170,8 +170,8 @@ def test_the_adaptive_cleaner_runs_where_half_precision_overflows(painting):
     assert cleaned.std() > 5, "no black picture"
 
 
-@pytest.mark.parametrize("options", ["", "--strength subtle"])
-def test_robustness_from_files_to_tables(options, learning, monkeypatch, capsys):
+@pytest.mark.parametrize(("options", "epsilon"), [("", 8), ("--strength subtle", 0)])
+def test_robustness_from_files_to_tables(options, epsilon, learning, monkeypatch, capsys):
     few = {name: CLEANERS[name] for name in ("none", "autoencoder")}
     monkeypatch.setattr(robustness, "CLEANERS", few)
     paint("more/a.png", seed=3)
@@ -180,7 +180,7 @@ def test_robustness_from_files_to_tables(options, learning, monkeypatch, capsys)
     table = pd.read_csv("out/robustness.csv")
     distance = table[table["copy"] == PROTECTED].set_index("cleaner")["distance"]
     best, other = sorted(few, key=distance.get)
-    copies = (Side(ORIGINAL), Side(RANDOM), Side(PROTECTED))
+    copies = (Side(ORIGINAL), Side(RANDOM, epsilon), Side(PROTECTED, epsilon))
     ways = [str(replace(copy, cleaner=way)) for way in (best, other) for copy in copies]
     assert labels(table) == [PROMPT_ONLY, *ways], "the imitator's best way comes first"
     assert f"- The imitator does best with: {best}.\n" in capsys.readouterr().out

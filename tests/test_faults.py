@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -90,6 +91,21 @@ def test_nothing_of_mimic_is_there_before_all_is_written(monkeypatch: pytest.Mon
     monkeypatch.setattr(Image.Image, "save", watched)
     assert run(f"{MIMIC} out") == 0
     assert there and not any(there)
+
+
+def test_an_app_that_is_ended_leaves_no_picture() -> None:
+    app = start("-u", ROOT / "app.py", GRADIO_TEMP_DIR="cache")
+    try:
+        address = next(line.split()[-1] for line in app.stdout or () if "local URL" in line)
+        picture = {"files": ("unpublished.png", Path("a.png").read_bytes())}
+        assert httpx.post(f"{address}/gradio_api/upload", files=picture, timeout=LONG).is_success
+        assert list(Path("cache").rglob("unpublished.png"))
+        app.terminate()
+        app.wait(LONG)
+        assert not list(Path("cache").rglob("unpublished.png"))
+    finally:
+        app.kill()
+        app.wait()
 
 
 def test_a_full_disk_under_the_page_and_a_stop_that_leaves_no_picture(disk: Path) -> None:

@@ -152,8 +152,9 @@ def test_a_preview_between_two_steps_disturbs_nothing(tiny, settings, painting, 
     alone = last(tiny, [[painting], [other]], settings).learned()
     plain = tiny.generate(tiny.embed("a boat"), [0], HOW)
     for step in learn(tiny, [[painting], [other]], settings):
-        painted(step.learned()[0], tiny)
+        preview = painted(step.learned()[0], tiny)
         assert torch.equal(tiny.generate(tiny.embed("a boat"), [0], HOW), plain)
+    assert torch.equal(preview, painted(alone[0], tiny))
     for mine, theirs in zip(step.learned(), alone, strict=True):
         assert all(map(torch.equal, weights(mine), weights(theirs)))
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from advdm.errors import ModelError
 from advdm.imitators import learn
 from advdm.imitators.lora import RARE, Lora
 from advdm.settings import LoraSettings, Sampling
@@ -29,3 +30,15 @@ def test_nothing_learned_is_the_model_itself(tiny, lora):
     plain = tiny.generate(tiny.embed(PROMPT.replace("{}", RARE)), [7], HOW)
     torch.testing.assert_close(still.paint(tiny, [PROMPT], [7], HOW), plain, rtol=0, atol=1e-5)
     assert not torch.allclose(lora.paint(tiny, [PROMPT], [7], HOW), plain, atol=1e-4)
+
+
+def test_two_that_learn_at_once_and_another_rank_are_refused(tiny, painting, lora):
+    first = learn(tiny, [[painting]], LoraSettings(steps=2, rank=2, batch=1))
+    next(first)
+    with pytest.raises(ModelError, match="still learning"):
+        next(learn(tiny, [[painting]], SETTINGS))
+    with pytest.raises(ModelError, match="of rank 2 is still learning"):
+        lora.paint(tiny, [PROMPT], [7], HOW)
+    assert next(first).number == 2, "and the first goes on"
+    first.close()
+    assert lora.paint(tiny, [PROMPT], [7], HOW).isfinite().all()

@@ -38,9 +38,10 @@ PROMPTS = ("a painting in the style of {}", "a boat in the style of {}")
 SETTINGS = MimicrySettings(LoraSettings(steps=2, rank=4, batch=2), PROMPTS, count=2, sampling=Sampling(steps=2))
 
 
-def mean_colour(pictures):
-    """A style for which the right answers are known."""
-    return pictures.mean((2, 3))
+@pytest.fixture(autouse=True)
+def mean_colour(monkeypatch):
+    """The style of a picture: for this one the right answers are known."""
+    monkeypatch.setattr("advdm.mimicry.style", lambda pictures: pictures.mean((2, 3)))
 
 
 def joined(painted) -> torch.Tensor:
@@ -142,7 +143,7 @@ def found(original, protected, control=None, noise=0.02):
     levels = {PROMPT_ONLY: 0.8, ORIGINAL: original, PROTECTED: protected, RANDOM: control}
     seen = {side: level for side, level in levels.items() if level is not None}
     sides = {side: flat(level, noise=noise, seed=seed) for seed, (side, level) in enumerate(seen.items())}
-    return judge(flat(0.0, 16, noise, seed=4), sides, mean_colour)
+    return judge(flat(0.0, 16, noise, seed=4), sides)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +207,13 @@ def test_the_scale_runs_from_what_saw_nothing_to_what_saw_the_original():
 def test_pictures_are_drawn_alike_on_every_side():
     """A copy whose pictures are those of the original is at 100 in every draw of the bootstrap: they are paired."""
     sides = {PROMPT_ONLY: flat(0.8), ORIGINAL: flat(0.4, seed=1), PROTECTED: flat(0.4, seed=1)}
-    one = judge(flat(0.0, 16), sides, mean_colour).imitation[PROTECTED]
+    one = judge(flat(0.0, 16), sides).imitation[PROTECTED]
     assert (one.value, one.low, one.high) == pytest.approx((100, 100, 100), rel=1e-9)
 
 
 def test_without_a_protected_copy_there_is_a_gain_and_no_verdict():
     sides = {PROMPT_ONLY: flat(0.8), ORIGINAL: flat(0.4, seed=1), "JPEG 75": flat(0.6, seed=2)}
-    finding = judge(flat(0.0, 16), sides, mean_colour)
+    finding = judge(flat(0.0, 16), sides)
     assert finding.verdict == "" and "Nothing" not in finding.sentence
     assert list(finding.imitation) == ["JPEG 75"] and finding.gain.low > 0
 

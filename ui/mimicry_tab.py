@@ -25,7 +25,7 @@ nothing. It makes the learning half as long again."""
 HOW = """What each learned from: nothing (unseen), the original, the protected copy, or random noise. Click a picture to
 enlarge it; the arrow keys go from one imitator to the next."""
 ABOUT = """### What this test is, and what it is not
-It is one imitator on **{}**. Other imitators and other models may imitate better. *Protected* means that the as_whole
+It is one imitator on **{}**. Other imitators and other models may imitate better. *Protected* means that the whole
 interval lies below 50; *partly protected*, below 100 and below random noise; *not protected*, above 80; *undecided*,
 none of these. More pictures narrow the interval. Do not train on living artists' work without their permission.
 """

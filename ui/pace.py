@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from advdm import Painting, Settings, protection_steps
+from advdm.imitators.training import CROPS
 from advdm.settings import MimicrySettings, RepaintSettings
 from ui.runs import model
 
@@ -39,9 +40,11 @@ def attacking(steps: float, samples: float, objective: str) -> Work:
 
 
 def learning(settings: MimicrySettings, sides: int) -> Work:
-    """Who repaints does not learn."""
+    """Crops go forward through the encoder first; who repaints does not learn."""
     one = settings.imitator
-    return {} if isinstance(one, RepaintSettings) else {type(one).__name__: one.steps * one.batch * sides * LEARNING}
+    if isinstance(one, RepaintSettings):
+        return {}
+    return {type(one).__name__: sides * (CROPS * ENCODING * FORWARD + one.steps * one.batch * LEARNING)}
 
 
 def painting(settings: MimicrySettings, sides: int, start: int = 0) -> Work:
@@ -86,7 +89,7 @@ class Clock:
         self.work, self.begun = work, dict[str, tuple[float, float, float]]()
 
     def tick(self, kind: str, done: float) -> tuple[str, float]:
-        """`done` is the share of this kind: how long it still takes, in words, and the share of the as_whole run."""
+        """`done` is the share of this kind: how long it still takes, in words, and the share of the whole run."""
         now, passes = time.monotonic(), self.work[kind]
         since, before, last = self.begun.get(kind, (now, done, done))  # what it took to begin does not count
         self.begun[kind] = since, before, done

@@ -202,8 +202,8 @@ def middle(levels: Levels) -> Levels:
     return levels[top : top + SHOWN_SIDE, left : left + SHOWN_SIDE]
 
 
-def listed(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+def listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def zipped(paths: Sequence[str], archive: Path) -> str:

@@ -26,8 +26,8 @@ OTHERS = """**Computed on {}**, against imitators who train this same model. How
 try it on the Mimicry tab."""
 LIMITS = """### What to expect
 - JPEG, resizing, screenshots, attempts to remove it and newer models weaken it. Resize first, protect last.
-- Plain areas, like a sky, change least. But a painting that is smooth all over, a face or a pale wall may look blotched:
-  look closely before you publish, and choose Subtle if you mind it.
+- Plain areas, like a sky, change least. But a painting that is smooth all over, a face or a pale wall may look
+  blotched: look closely before you publish, and choose Subtle if you mind it.
 - It stops nobody from copying the picture itself. Picture editors are out of its reach.
 - The copy is a PNG, and larger than a JPEG. Saving it as a JPEG would weaken the protection.
 - Your painting stays in temporary files, which are deleted within the hour, and is used for nothing else.

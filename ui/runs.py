@@ -174,7 +174,7 @@ def number_of(count: int, noun: str) -> str:
 
 
 def as_whole(number: float | None) -> Any:
-    """8.0 as 8 and an empty box as 0; what is not as_whole stays, for the settings to refuse."""
+    """8.0 as 8 and an empty box as 0; what is not whole stays, for the settings to refuse."""
     number = number or 0
     return int(number) if float(number).is_integer() else number
 

@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
     add_attack(command)
     add_strength(command)
     add("--target", type=Path, metavar="FILE", help="a picture for the objective to drive to; else a pattern")
-    add("--mask", type=Path, metavar="FILE", help="as large as the painting: white protects, black leaves it clean")
+    add("--mask", type=Path, metavar="FILE", help="as large as the painting: black stays clean, white is protected")
     add("--report", type=Path, metavar="FILE.json", help="settings and measurements, as JSON")
 
 
@@ -84,8 +84,8 @@ def protect(options: argparse.Namespace) -> int:
     state = terminal.processes(device)
     model = load_model(options.model, device)
     mine = accepted[state.process_index :: state.num_processes]
-    given = {"settings": settings, "target": target, "mask": mask and mask_levels(mask), "strength": options.strength}
-    attack = partial(protection_steps, model=model, **given)
+    white, strength = mask_levels(mask) if mask else None, options.strength
+    attack = partial(protection_steps, model=model, settings=settings, target=target, mask=white, strength=strength)
     try:
         protect_all({source: outputs[source] for source in mine}, attack, settings.steps, outcomes)
         outcomes = {source: one for share in gather_object([outcomes]) for source, one in share.items()}

@@ -40,7 +40,5 @@ def robustness(options: argparse.Namespace) -> int:
     mimicry = mimicry_settings(options, options.seed)
     experiment = Robustness(attack_settings(options), mimicry, options.strength)
     files = terminal.found_aloud(options.originals, options.recursive)
-    names = [file.name for file in files]
-    tagged = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
-    subjects = [Subject(name, (file,)) for name, file in zip(tagged, files, strict=True)]
+    subjects = [Subject(file.name, (file,)) for file in files]
     return run(experiment, subjects, options.output, options)

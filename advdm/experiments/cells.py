@@ -39,7 +39,7 @@ Experiment = Evaluation | Robustness
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom the imitators imitate: one picture, or the pictures of one painter. No two subjects share a name."""
+    """Whom the imitators imitate: one picture, or the pictures of one painter."""
 
     name: str
     files: tuple[Path, ...]
@@ -108,7 +108,8 @@ def make_cell(cell: Cell, model: LatentDiffusion, experiment: Experiment, tick: 
 def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, model: LatentDiffusion) -> str:
     """NAME.md, NAME.csv and, of every subject, NAME_subjects.csv of finished cells; returns the first one's text."""
     name = type(experiment).__name__
-    rows = [row | {"subject": cell.subject.name} for cell in cells for row in cell.rows()]
+    names = names_of([cell.subject for cell in cells])
+    rows = [row | {"subject": names[cell.subject]} for cell in cells for row in cell.rows()]
     table, first = best_way_first(summarise(rows))
     subjects = len({cell.subject for cell in cells})
     counted = f"{subjects} subject{'s' * (subjects != 1)}, {experiment.seeds} seed{'s' * (experiment.seeds != 1)}"
@@ -123,6 +124,15 @@ def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, m
     with atomic_path(output / f"{stem}_subjects.csv") as path:
         DataFrame(rows).to_csv(path, index=False)
     return text
+
+
+def names_of(subjects: Sequence[Subject]) -> dict[Subject, str]:
+    """The name of each, with a number where two pictures of different folders have the same."""
+    names = [subject.name for subject in dict.fromkeys(subjects)]
+    return {
+        subject: subject.name if names.count(subject.name) == 1 else f"{subject.name} ({number})"
+        for number, subject in enumerate(dict.fromkeys(subjects), 1)
+    }
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from advdm.experiments.measure import Side, Tick, ticks
 from advdm.mimicry import ORIGINAL, RANDOM, with_random_noise
 from advdm.models import LatentDiffusion
 from advdm.paintings import Painting
-from advdm.protection import protection_steps
+from advdm.protection import Step, protection_steps
 from advdm.settings import EvaluationSettings, Settings
 
 
@@ -23,7 +23,7 @@ class Evaluation(EvaluationSettings):
         for objective in self.objectives:
             for epsilon in self.epsilons:
                 attack = self.attack_with(objective, epsilon, seed)
-                sides[Side(objective, epsilon)] = [protected_copy(one, model, attack, tick) for one in paintings]
+                sides[Side(objective, epsilon)] = [last_step(one, model, attack, tick).protected() for one in paintings]
         return sides
 
     def ticks(self, paintings: int) -> int:
@@ -32,11 +32,11 @@ class Evaluation(EvaluationSettings):
         return attacks * paintings * self.attack.steps + ticks(self.mimicry, 1 + len(self.epsilons) + attacks)
 
 
-def protected_copy(
+def last_step(
     painting: Painting, model: LatentDiffusion, attack: Settings, tick: Tick, strength: str | None = None
-) -> Painting:
-    """The painting as an attack leaves it; ticks at every step."""
+) -> Step:
+    """The end of an attack; ticks at every step."""
     for step in protection_steps(painting, model, attack, strength=strength):
         tick(1)
         last = step
-    return last.protected()
+    return last

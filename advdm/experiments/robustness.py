@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from advdm.experiments.evaluate import protected_copy
+from advdm.experiments.evaluate import last_step
 from advdm.experiments.measure import Side, Tick, ticks
 from advdm.imitators.crops import ZOOM
-from advdm.mimicry import ORIGINAL, PROTECTED, RANDOM, three_sides
+from advdm.mimicry import ORIGINAL, PROTECTED, RANDOM, with_random_noise
 from advdm.models import LatentDiffusion
 from advdm.paintings import Levels, Painting
 from advdm.settings import MimicrySettings, Sampling, Settings
@@ -106,12 +106,15 @@ class Robustness:
         self, paintings: Sequence[Painting], seed: int, model: LatentDiffusion, tick: Tick
     ) -> dict[Side, list[Painting]]:
         """Original, random noise and protected copy, each cleaned in each way."""
-        copies = [protected_copy(one, model, self.attack, tick, self.strength) for one in paintings]
-        given = three_sides(paintings, copies, self.attack.seed)
+        attacks = [last_step(one, model, self.attack, tick, self.strength) for one in paintings]
+        noisy = [with_random_noise(last.painting, last.settings.epsilon, self.attack.seed) for last in attacks]
+        protected = [last.protected() for last in attacks]
+        epsilon = 0 if self.strength else self.attack.epsilon
+        copies = {Side(ORIGINAL): paintings, Side(RANDOM, epsilon): noisy, Side(PROTECTED, epsilon): protected}
         sides = {}
         for cleaner in CLEANERS:
-            for name in (ORIGINAL, RANDOM, PROTECTED):
-                sides[Side(name, cleaner=cleaner)] = [cleaned(one, cleaner, model) for one in given[name]]
+            for side, ones in copies.items():
+                sides[replace(side, cleaner=cleaner)] = [cleaned(one, cleaner, model) for one in ones]
                 tick(1)
         return sides
 

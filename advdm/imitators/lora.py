@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from torch import Tensor
 
+from advdm.errors import ModelError
 from advdm.imitators.training import Learned, LearningStep, batches, gradients
 from advdm.models import Condition, LatentDiffusion
 from advdm.paintings import Painting
@@ -48,8 +50,11 @@ def learn_loras(
 ) -> Iterator[LearningStep]:
     """Learn one LoRA from each side's paintings, of any size, a step at a time. Equal sides give equal LoRAs.
 
-    Between two steps the denoiser paints as if nothing had been learned; afterwards it is again what it was.
+    Between two steps the denoiser paints as if nothing had been learned; afterwards it is again what it was. Raises
+    ModelError where another is still learning on the same model.
     """
+    if learning(model):
+        raise ModelError("Another LoRA is still learning on this model; end that first.")
     with lora_layers(model, settings, seed) as layers:
         weights = [{name: layer.detach().float().clone() for name, layer in layers.items()} for _ in sides]
         optimizer = torch.optim.AdamW([weight for own in weights for weight in own.values()], settings.learning_rate)
@@ -82,10 +87,12 @@ def with_rare_word(model: LatentDiffusion, prompts: Sequence[str]) -> Condition:
 def lora_layers(model: LatentDiffusion, settings: LoraSettings, seed: int = 0) -> Iterator[dict[str, Tensor]]:
     """LoRA layers beside the denoiser's own, and their weights by name: A normal, B zero. Afterwards they are gone.
 
-    An imitator that is still learning lends its own to one that paints between two of its steps, of the same rank.
+    Between two steps of a LoRA that learns, another of the same rank paints in its layers. Raises ModelError where the
+    rank is another.
     """
-    unet, rank = model.unet, settings.rank
-    lent = bool(getattr(unet, "peft_config", None))
+    unet, rank, lent = model.unet, settings.rank, learning(model)
+    if lent and lent.r != rank:
+        raise ModelError(f"A LoRA of rank {lent.r} is still learning on this model; none of rank {rank} can paint yet.")
     try:
         if not lent:
             config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS, init_lora_weights="gaussian")
@@ -95,7 +102,15 @@ def lora_layers(model: LatentDiffusion, settings: LoraSettings, seed: int = 0) -
         unet.enable_adapters()
         yield {name.replace(".default", ""): one for name, one in unet.named_parameters() if ".lora_" in name}
     finally:
-        unet.disable_adapters() if lent else unet.unload_lora()
+        if lent:
+            unet.disable_adapters()
+        else:
+            unet.unload_lora()
+
+
+def learning(model: LatentDiffusion) -> Any:
+    """peft's configuration of the LoRA that is learning on the model, or None."""
+    return getattr(model.unet, "peft_config", {}).get("default")
 
 
 @torch.no_grad()

@@ -25,7 +25,8 @@ class Template(Learned):
 
     def paint(self, model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int], how: Sampling) -> Tensor:
         """See `training.Learned`."""
-        chosen = [random.Random(seed).randrange(len(self.squares)) for seed in seeds]  # in no step with the prompts
+        # Drawn and not in turn: prompts are in turn, and each would always meet the same square.
+        chosen = [random.Random(seed).randrange(len(self.squares)) for seed in seeds]
         condition = model.embed([without_style(prompt) for prompt in prompts])
         pixels = self.squares[chosen].to(model.device)
         return model.repaint(pixels, condition, seeds, how, self.strength)

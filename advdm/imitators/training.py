@@ -84,7 +84,7 @@ class Batch:
 def batches(
     model: LatentDiffusion, sides: Sequence[Sequence[Painting]], steps: int, size: int, seed: int
 ) -> Iterator[list[Batch]]:
-    """For each step, a batch of `size` samples a side, from as many crops of each, of every painting at least one."""
+    """For each step, a batch of `size` samples a side. All have as many crops, at least one of every painting."""
     generator = torch.Generator().manual_seed(seed)
     count = max(CROPS, *map(len, sides))
     encode = [crop_encoder(model, paintings, count, seed) for paintings in sides]

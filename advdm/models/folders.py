@@ -81,12 +81,17 @@ def named(index: dict[str, Any], part: str) -> str:
     raise ModelError(f"it has no {part}, which models of its kind need.")
 
 
+def check_kind(part: str, kind: str) -> None:
+    if kind not in KINDS[part]:
+        raise ModelError(f"its {part} is of the kind {kind}; only {' and '.join(KINDS[part])} are supported.")
+
+
 def empty(folder: Path, part: str, index: dict[str, Any]) -> Any:
     """A part as its config.json describes it, without weights."""
-    kind, config = named(index, part), weights.read_json(folder / part / "config.json")
-    for told in (kind, str(config.get("_class_name", kind))):
-        if told not in KINDS[part]:
-            raise ModelError(f"its {part} is of the kind {told}; only {' and '.join(KINDS[part])} are supported.")
+    kind = named(index, part)
+    check_kind(part, kind)
+    config = weights.read_json(folder / part / "config.json")
+    check_kind(part, str(config.get("_class_name", kind)))
     if config.get("quantization_config"):
         raise ModelError(f"its {part} is quantised; only whole weights are supported.")
     try:

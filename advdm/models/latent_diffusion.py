@@ -224,13 +224,13 @@ class LatentDiffusion(ABC):
         return pixels
 
     def finite(self, compute: Callable[[], Tensor]) -> Tensor:
-        """What `compute` gives, see `finite_gradient`."""
+        """What `compute` returns, called once more in float32 if half precision overflows. Raises ModelError."""
         return self.finite_gradient(lambda: (None, compute()))[1]
 
     def finite_gradient(
         self, compute: Callable[[], tuple[Loss, Tensor]], generator: torch.Generator | None = None
     ) -> tuple[Loss, Tensor]:
-        """(loss, gradient) as `compute` gives them; where half precision runs out of range, as it does in float32.
+        """(loss, gradient) of `compute`, called once more in float32 if half precision overflows.
 
         generator is what `compute` draws from, for the same draws both times. Raises ModelError where the numbers are
         not finite in float32 either, or where the memory is too small.
