@@ -22,7 +22,8 @@ from advdm.experiments.tables import COLUMNS
 from advdm.metrics import compare, noise_error
 from advdm.mimicry import ORIGINAL, PROMPT_ONLY, PROTECTED, RANDOM
 from advdm.models import StableDiffusion
-from advdm.protection import protect
+from advdm.paintings import read_painting
+from advdm.protection import protect, protection_steps
 from advdm.settings import AS_PUBLISHED, MimicrySettings, RepaintSettings, Sampling, Settings
 from tests.command_line import paint, run, start
 from tests.tiny import tiny_pipeline
@@ -186,6 +187,14 @@ def test_robustness_from_files_to_tables(options, epsilon, learning, monkeypatch
     assert f"- The imitator does best with: {best}.\n" in capsys.readouterr().out
     assert set(pd.read_csv("out/robustness_subjects.csv")["subject"]) == {"a.png (1)", "a.png (2)"}
     assert Robustness(Settings(steps=2), MIMICRY).ticks(1) == 2 + 6 + ticks(MIMICRY, 6)
+
+
+def test_the_control_of_a_strength_is_noise_of_the_epsilon_that_it_chose(tiny, monkeypatch):
+    monkeypatch.setattr(robustness, "CLEANERS", {"none": ()})
+    original, strength = read_painting(paint("DIR/a.png")), "subtle"
+    sides = Robustness(Settings(steps=2), MIMICRY, strength).sides([original], 0, tiny, print)
+    (attack,) = protection_steps(original, tiny, Settings(steps=1), strength=strength)
+    assert compare(original, sides[Side(RANDOM)][0]).max_change == attack.settings.epsilon != Settings.epsilon
 
 
 def test_another_sampler_or_weight_is_another_model(tiny):
