@@ -12,7 +12,7 @@ from torch import Tensor
 
 from advdm.models import LatentDiffusion
 from advdm.paintings import Levels, Painting
-from advdm.protection import PROMPT
+from advdm.settings import PROMPT
 from advdm.visibility import visibility
 
 STRIP = 1024

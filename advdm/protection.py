@@ -27,12 +27,11 @@ from advdm.errors import SettingsError
 from advdm.models import Condition, LatentDiffusion
 from advdm.objectives import OBJECTIVES, Draw, draw
 from advdm.paintings import Levels, Painting, is_grey
-from advdm.settings import STRENGTHS, TARGETED, Settings
+from advdm.settings import PROMPT, STRENGTHS, TARGETED, Settings
 from advdm.strength import epsilon_for
 from advdm.targets import Target, target_latents, target_levels
 from advdm.views import LEVELS, View, random_view, whole_view
 
-PROMPT = "a painting"
 MOMENTUM = 0.9
 """Of the running mean of gradients (MI-FGSM, Dong et al. 2018): what steps with other timesteps, noise and views agree
 on is the gradient of the expectation."""

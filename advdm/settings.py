@@ -21,6 +21,8 @@ TARGETED = ("textural", "mist", "ace")
 """Those that drive to a target."""
 STRENGTHS = {"subtle": 9.1, "balanced": 8.5, "strong": 7.5}
 """How visible a change may be, in JOD, see `visibility`."""
+PROMPT = "a painting"
+"""What a model is told of every painting that it attacks or looks at."""
 PROMPTS = (
     "a painting in the style of {}",
     "a painting of a house in the style of {}",
