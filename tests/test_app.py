@@ -322,7 +322,7 @@ class TestTimes:
         monkeypatch.setattr(pace, "PACES", {"pass": 0.1, "attack mist": 1.0})
         assert protect.describe(25, 1, "advdm")["info"] == "Each painting takes 25 steps, about 10 s."
         assert protect.describe(100, 4, "mist")["info"] == "Each painting takes 100 steps, about 10 min."
-        assert mimicry.describe(*MIMIC[2:]) == "3 steps, 16 pictures, about 27 s."
+        assert mimicry.describe(*MIMIC[2:]) == "3 steps, 16 pictures, about 31 s."
         assert mimicry.describe("repaint", *MIMIC[3:]).startswith("16 pictures, about ")
 
     def test_what_begins_and_ends_a_run_is_no_part_of_its_pace(self, monkeypatch):

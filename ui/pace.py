@@ -40,11 +40,12 @@ def attacking(steps: float, samples: float, objective: str) -> Work:
 
 
 def learning(settings: MimicrySettings, sides: int) -> Work:
-    """Crops go forward through the encoder first; who repaints does not learn."""
+    """Each crop goes forward through the encoder once; who repaints does not learn."""
     one = settings.imitator
     if isinstance(one, RepaintSettings):
         return {}
-    return {type(one).__name__: sides * (CROPS * ENCODING * FORWARD + one.steps * one.batch * LEARNING)}
+    samples = one.steps * one.batch
+    return {type(one).__name__: sides * (min(samples, CROPS) * ENCODING * FORWARD + samples * LEARNING)}
 
 
 def painting(settings: MimicrySettings, sides: int, start: int = 0) -> Work:
