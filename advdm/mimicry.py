@@ -139,25 +139,34 @@ def judge(wanted: Tensor, pictures: Mapping[str, Tensor]) -> Finding:
     copies = [side for side in scales if side not in (PROMPT_ONLY, ORIGINAL)]
     imitation = {side: estimate(scales[side]) for side in copies if gain.low > 0}
     spared = estimate(scales[RANDOM] - scales[PROTECTED]) if {RANDOM, PROTECTED} <= scales.keys() else None
-    word = verdict(gain, imitation.get(PROTECTED), spared)
+    word = verdict(gain, imitation.get(PROTECTED), spared, imitation.get(RANDOM))
     distance = {side: float(d[0]) for side, d in draws.items()}
     return Finding(gain, imitation, distance, count, word, sentence(word, gain, imitation), wanted)
 
 
-def verdict(gain: Estimate, imitation: Estimate | None, spared: Estimate | None) -> str:
+def verdict(
+    gain: Estimate, imitation: Estimate | None, spared: Estimate | None, control: Estimate | None = None
+) -> str:
     """The word that the whole intervals bear out; none where there is no protected copy.
 
-    imitation is the protected copy's; spared, how far it stays below the control.
+    imitation is the protected copy's; spared, how far it stays below the control, whose own is not to be doubted.
     """
     if gain.low <= 0:
         return "Nothing can be said"
     if imitation is None:
         return ""
+    if control and doubtful(control):
+        return "Undecided"
     if imitation.low >= NEARLY_ALL:
         return "Not protected"
     if imitation.high < 100 and (spared is None or spared.low > 0):
         return "Protected" if imitation.high < HALF else "Partly protected"
     return "Undecided"
+
+
+def doubtful(control: Estimate) -> bool:
+    """Whether random noise surely reads what it should not."""
+    return control.low > CONTROL[1] or control.high < CONTROL[0]
 
 
 def sentence(word: str, gain: Estimate, imitation: Mapping[str, Estimate]) -> str:
@@ -170,18 +179,16 @@ def sentence(word: str, gain: Estimate, imitation: Mapping[str, Estimate]) -> st
     parts = []
     if PROTECTED in imitation:
         parts.append(
-            f"{word}: the imitator that learned from the protected copy scores {scored(imitation[PROTECTED])}. 100 is "
-            "imitation as good as from the original, 0 as without the painting."
+            f"{word}: with the protected copy the imitator scores {scored(imitation[PROTECTED])}. 100 is imitation as "
+            "good as with the original, 0 as without the painting."
         )
-    if word == "Undecided":
+    control = imitation.get(RANDOM)
+    if word == "Undecided" and not (control and doubtful(control)):
         parts.append("More pictures would narrow this.")
-    if RANDOM in imitation:
-        control = imitation[RANDOM]
-        doubtful = control.low > CONTROL[1] or control.high < CONTROL[0]
-        warning = (
-            " It should be near 100, so do not trust this test: try the LoRA, or another seed." if doubtful else ""
-        )
-        parts.append(f"Random noise with the same largest change scores {scored(control)}.{warning}")
+    if control:
+        parts.append(f"Random noise with the same largest change scores {scored(control)}.")
+    if control and doubtful(control):
+        parts.append("It should be near 100, so do not trust this test: try the LoRA, or another seed.")
     return " ".join(parts)
 
 
@@ -241,7 +248,9 @@ def with_random_noise(painting: Painting, epsilon: int, seed: int) -> Painting:
 
 
 def doubt(originals: Sequence[Painting], copies: Sequence[Painting]) -> str:
-    """A sentence about the pairs that do not look like one painting, or nothing: their order may be wrong."""
+    """A sentence about pairs that are one picture, or do not look like one painting; or nothing."""
+    if any(np.array_equal(a.levels, b.levels) for a, b in zip(originals, copies, strict=True)):
+        return "An original and its copy are the same picture: choose the protected copy."
     pairs = zip(originals, copies, strict=True)
     numbers = [str(n) for n, (a, b) in enumerate(pairs, 1) if likeness(a.levels, b.levels) < LEAST_LIKENESS]
     if not numbers:

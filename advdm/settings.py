@@ -21,6 +21,8 @@ TARGETED = ("textural", "mist", "ace")
 """Those that drive to a target."""
 STRENGTHS = {"subtle": 9.1, "balanced": 8.5, "strong": 7.5}
 """How visible a change may be, in JOD, see `visibility`."""
+FAINT = 9.5
+"""JOD. From copies that are seen less than this an imitator learns most of what the original teaches."""
 PROMPT = "a painting"
 """What a model is told of every painting that it attacks or looks at."""
 PROMPTS = (

@@ -23,7 +23,7 @@ from tests.app_server import EXAMPLES, LONG, WEB, app, as_file, call, home, runs
 from tests.command_line import ROOT, start
 from ui import attack, mimicry, pace, protect
 from ui.expected import EXPECTED, Expected
-from ui.runs import Run, answered, clean, model, on_gpu, press_stop
+from ui.runs import HIDDEN, Run, answered, clean, model, on_gpu, press_stop
 from ui.uploads import shown_as, uploaded
 
 HARVEST, CHURCH = str(EXAMPLES / "harvest.webp"), str(EXAMPLES / "church_at_auvers.webp")
@@ -145,7 +145,9 @@ class TestProtect:
         run.stop()
         *_, last = page
         steps = last.report["steps"]
-        assert 1 <= steps < 500 and last.status["text"].startswith(f"Stopped after {steps} step")
+        assert 1 <= steps < 500 and last.status["text"].startswith(
+            f"Stopped after {steps} of 500 steps: sea.png. It protects"
+        )
         assert compare(read_painting(file), read_painting(last.protected["value"])).max_change <= 8
 
     def test_stop_while_waiting(self, run, file):
@@ -153,6 +155,20 @@ class TestProtect:
         assert line["text"] == "Stopped: it will not begin."
         pages = answered(protect.show, protect.Shown)(run, False, None, None, *PROTECT._replace(painting=file))
         assert [page.status["text"] for page in pages] == ["Stopped before it began."]
+
+    def test_a_faint_copy_is_called_so(self, file):
+        *_, last = shows(painting=file, epsilon=4, steps=1, step_size=1)
+        assert last.report["max_change"] == 1 and "So faint a change may protect little." in last.summary
+        *_, last = shows(painting=file, epsilon=32, even=True, steps=6)
+        assert last.report["visibility"] < 9.5 and "faint" not in last.summary
+
+    def test_another_painting_is_no_longer_the_pair_of_the_mimicry_tab(self, file):
+        *_, pair = protect.new_painting(file)
+        assert pair is None
+
+    def test_a_refused_mask_leaves_nothing_of_an_earlier_result(self, file):
+        first, *_ = shows(painting=file)
+        assert first.single == HIDDEN and first.summary == "" and first.change is None
 
     def test_refusal_stays_on_the_page(self):
         (page,) = answered(protect.show, protect.Shown)(None, False, None, None, *PROTECT)

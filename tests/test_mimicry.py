@@ -174,6 +174,13 @@ def test_a_control_that_is_not_near_100_is_doubted(control, doubted):
     assert ("do not trust this test" in found(0.4, 0.7, control, 0.01).sentence) == doubted
 
 
+def test_no_word_rests_on_a_doubtful_control():
+    """Neither good news nor bad."""
+    for copy in (0.75, 0.41):
+        finding = found(0.4, copy, 0.3, 0.01)
+        assert finding.verdict == "Undecided" and "More pictures" not in finding.sentence
+
+
 BARELY, SURE = Estimate(0.1, 0.0, 0.2), Estimate(0.1, 0.01, 0.2)
 
 
@@ -249,6 +256,8 @@ def test_the_control_is_as_strong_as_the_copy(painting):
 
 def test_pairs_out_of_order_are_doubted(painting):
     other = Painting(painting.levels[:, ::-1])
-    assert doubt([painting, other], [painting, other]) == ""
+    near, far = (with_random_noise(one, 4, 0) for one in (painting, other))
+    assert doubt([painting, other], [near, far]) == ""
+    assert doubt([painting, other], [near, other]).startswith("An original and its copy are the same picture")
     assert doubt([painting], [other]).startswith("The pictures do not look like the same painting")
-    assert doubt([painting] * 3, [other, painting, other]).startswith("The pictures of pair 1 and of pair 3 do not")
+    assert doubt([painting] * 3, [other, near, other]).startswith("The pictures of pair 1 and of pair 3 do not")

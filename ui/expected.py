@@ -26,7 +26,8 @@ def sentence(*made: str | int) -> str:
     if found is None:
         return ""
     return (
-        f"We protected {found.paintings} paintings like this. A LoRA then scored {found.imitation:.0f} over all, "
-        f"{found.least:.0f} on the best protected and {found.most:.0f} on the least. 100 is imitation as good as from "
-        "the original, 0 as without the painting. Yours may differ: try the LoRA on the Mimicry tab."
+        f"We protected {found.paintings} colour paintings with these settings. A LoRA then scored "
+        f"{found.imitation:.0f} over all, {found.least:.0f} on the best protected and {found.most:.0f} on the least. "
+        "100 is imitation as good as from the original, 0 as without the painting, below 0 farther off. Yours may "
+        "differ: try the LoRA on the Mimicry tab."
     )

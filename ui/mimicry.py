@@ -22,6 +22,7 @@ from advdm.settings import (
     MOST_OF_EACH,
     ImitatorSettings,
     InversionSettings,
+    LoraSettings,
     MimicrySettings,
     RepaintSettings,
 )  # fmt: skip
@@ -32,6 +33,7 @@ from ui.uploads import objection
 
 LABELS = {PROMPT_ONLY: "Unseen", ORIGINAL: "Original", PROTECTED: "Protected", RANDOM: "Noise"}
 """What an imitator learned from, in a word."""
+NAMES = {InversionSettings: "a learned word", LoraSettings: "a LoRA", RepaintSettings: "image to image"}
 SMOOTHING, POINTS = 20, 200
 """Steps that each point of a loss curve averages, and points of a curve."""
 MOST_PROMPTS, LONGEST_PROMPT = 12, 200
@@ -247,7 +249,7 @@ def finding(moment: Moment) -> str:
     )
     word_only = isinstance(moment.settings.imitator, InversionSettings) and not learned
     advice = "**Try the LoRA**: it learns more from one painting than a word does." if word_only else ""
-    title = f"Against this imitator: {word.lower()}" if learned else word
+    title = f"Against {NAMES[type(moment.settings.imitator)]}: {word.lower()}" if learned else word
     parts = f"### {title}\n{rest[:1].upper()}{rest[1:]}", gain + brackets, strong(moment.doubt), advice
     return "\n\n".join(filter(None, parts))
 

@@ -20,14 +20,17 @@ WELCOME = """### How it works
 2. **Equal imitators** learn from the original, from the protected copy and, as a control, from random noise.
 3. **Look.** All paint the same subjects, and an independent judge measures how near each came to the painting.
 """
-CONTROL = """Noise as strong as the copy's largest change. If it hindered the imitator as much, the copy would protect
-nothing. It makes the learning half as long again."""
+CONTROL = (
+    "Noise as strong as the copy's largest change. If it hindered the imitator as much, the copy would protect "
+    "nothing. It makes the learning half as long again."
+)
 HOW = """What each learned from: nothing (unseen), the original, the protected copy, or random noise. Click a picture to
 enlarge it; the arrow keys go from one imitator to the next."""
 ABOUT = """### What this test is, and what it is not
 It is one imitator on **{}**. Other imitators and other models may imitate better. *Protected* means that the whole
-interval lies below 50; *partly protected*, below 100 and below random noise; *not protected*, above 80; *undecided*,
-none of these. More pictures narrow the interval. Do not train on living artists' work without their permission.
+interval lies below 50, *partly protected*, below 100, and both of them below the control, if there is one. *Not
+protected* means above 80; *undecided*, none of these, or that the control is not near 100. More pictures narrow the
+interval. Do not train on living artists' work without their permission.
 """
 
 
@@ -81,7 +84,9 @@ def build_mimicry_tab(pair: gr.State) -> None:
                     gr.Markdown(
                         "As diffusers reads it: `load_textual_inversion` for a word, `load_lora_weights` for a LoRA."
                     )
-                    downloads = gr.File(label="What was learned", file_count="multiple", interactive=False)
+                    downloads = gr.File(
+                        label="What was learned", file_count="multiple", interactive=False, elem_classes="results"
+                    )
                 with gr.Tab("Report"):
                     report = gr.JSON(label="Report", show_label=False)
             gr.Markdown(ABOUT.format(model().title))

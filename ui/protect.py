@@ -15,8 +15,9 @@ import numpy as np
 
 from advdm import Painting, Settings, read_painting
 from advdm.files import shown
-from advdm.paintings import Levels
+from advdm.paintings import Levels, is_grey
 from advdm.portfolios import sentences, why_skipped
+from advdm.settings import FAINT
 from advdm.visibility import word
 from ui import expected
 from ui.attack import Moment, Order, Result, attack
@@ -62,7 +63,9 @@ def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
         original = read_painting(order.painting)
         before = str(original.save(run.folder / "original.png", SHOWN_SIDE))
         gone = gr.update(value=None, interactive=False)
-        yield Shown(say("Starting.", 0), gone, copies=None, report=None, summary="", change=None, several=HIDDEN)
+        yield Shown(
+            say("Starting.", 0), gone, copies=None, report=None, summary="", change=None, single=HIDDEN, several=HIDDEN
+        )
         started = time.monotonic()
         for moment, line in follow(run, order, brush, run.folder):
             slider = (before, moment.preview) if moment.preview else gr.skip()
@@ -72,12 +75,16 @@ def show_one(run: Run, order: Order, brush: Any) -> Iterator[Shown]:
         copy = read_painting(result.protected)
         after = str(copy.save(run.folder / "protected.png", SHOWN_SIDE))
         done = result.settings.steps
-        end = f"{'Done' if done == steps else 'Stopped'} after {number_of(done, 'step')}: {shown(order.painting)}."
+        how = "Done after" if done == steps else f"Stopped after {done} of"
+        less = "" if done == steps else " It protects less than a finished copy."
+        end = f"{how} {number_of(steps, 'step')}: {shown(order.painting)}.{less}"
         yield Shown(
             say(end + unchanged(result)),
             gr.update(value=result.protected, interactive=True),
             report=result.report(order, brush, seconds),
-            summary="\n\n".join(filter(None, [*summary(result, order, brush), *original.notes, reduced(original)])),
+            summary="\n\n".join(
+                filter(None, [*summary(result, order, brush, original), *original.notes, reduced(original)])
+            ),
             slider=(before, after),
             change=details(original, copy, run.folder),
             welcome=HIDDEN,  # again, for another painting may have been chosen meanwhile
@@ -156,21 +163,24 @@ def protect(*wishes: Any) -> Iterator[tuple[str | None, dict[str, Any] | None]]:
 protect.__signature__ = signature(Order)  # type: ignore[attr-defined]  # the names of the API's parameters
 
 
-def summary(result: Result, order: Order, brush: Any) -> list[str]:
+def summary(result: Result, order: Order, brush: Any, original: Painting) -> list[str]:
     """The result in a few sentences."""
     used, found = result.settings, result.comparison
     by = "" if order.epsilon else f", chosen for this painting by {order.strength.capitalize()}"
     psnr = f"{found.psnr:.1f} dB" if math.isfinite(found.psnr) else "infinite"
     numbers = f"Epsilon {used.epsilon}{by} · largest change {found.max_change} of 255 levels · PSNR {psnr}"
     usual = Settings(epsilon=used.epsilon, steps=used.steps, samples=used.samples, seed=used.seed)
-    as_measured = used == usual and not order.epsilon and order.mask is None and brush is None
+    all_of_it = order.mask is None and brush is None and not is_grey(original.levels)
+    as_measured = used == usual and not order.epsilon and all_of_it
     hope = expected.sentence(model().name, order.strength, used.steps, used.samples) if as_measured else ""
-    return [f"**{visible(result)}**", hope, f"{numbers} · SSIM {found.ssim:.3f}"]
+    return [f"**{visible(result)}**", hope, f"{numbers} · SSIM {found.ssim:.3f}", *original.notes]
 
 
 def visible(result: Result) -> str:
     seen = result.comparison.visibility
-    return f"{word(seen).capitalize()} at 100 % zoom: {seen:.1f} of 10, where 10 is no difference."
+    faint = " So faint a change may protect little." if seen > FAINT and result.comparison.max_change else ""
+    scale = "where 10 is no difference, and at 9 three people in four tell which was changed"
+    return f"{word(seen).capitalize()} at 100 % zoom: {seen:.1f} of 10, {scale}.{faint}"
 
 
 def unchanged(result: Result) -> str:
@@ -225,7 +235,7 @@ def describe(steps: float, samples: float, objective: str) -> Any:
 def new_painting(painting: str | None) -> tuple[Any, ...]:
     """Status and brush for it, and the result of an earlier painting gone, so that nobody publishes it for this one."""
     line = CHOOSE if painting is None else objection(painting) or "Ready."
-    return say(line), under_the_brush(painting), gr.update(value=None, interactive=False), "", VISIBLE, HIDDEN
+    return say(line), under_the_brush(painting), gr.update(value=None, interactive=False), "", VISIBLE, HIDDEN, None
 
 
 def add_folder(folder: list[str] | None, files: list[str] | None) -> list[str]:

@@ -78,7 +78,9 @@ def build_protect_tab() -> gr.State:
                 with gr.Tab("Report"):
                     report = gr.JSON(label="Report", show_label=False)
             with gr.Column(visible=False) as several:
-                copies = gr.File(label="Protected copies", file_count="multiple", interactive=False)
+                copies = gr.File(
+                    label="Protected copies", file_count="multiple", interactive=False, elem_classes="results"
+                )
             told = ATELIER if model().name == "atelier" else OTHERS.format(model().title)
             gr.Markdown(f"{told}\n\n{LIMITS}")
 
@@ -88,7 +90,7 @@ def build_protect_tab() -> gr.State:
     strip.select(pick, None, painting, **QUIET)
     for upload in (painting, mask, order.target):
         upload.upload(shown_as, upload, upload, **QUIET)
-    painting.change(new_painting, painting, [status, brush, protected, summary, welcome, single], **QUIET)
+    painting.change(new_painting, painting, [status, brush, protected, summary, welcome, single, pair], **QUIET)
     one.select(lambda: False, None, many, **QUIET)
     several_tab.select(lambda: True, None, many, **QUIET)
     folder.upload(add_folder, [folder, files], files, **QUIET)

@@ -165,8 +165,13 @@ def on_gpu(seconds: int, work: Callable[..., Moments[Moment]], *given: Any) -> M
         try:
             while (moment := thread.submit(next, moments, None).result()) is not None:
                 yield moment
+        except RuntimeError as error:
+            if "new futures" not in str(error):
+                raise
+            raise not_possible("The app is being ended.") from None
         finally:
-            thread.submit(moments.close).result()
+            with suppress(RuntimeError):  # as then
+                thread.submit(moments.close).result()
 
 
 def number_of(count: int, noun: str) -> str:

@@ -30,13 +30,18 @@ THEME = gr.themes.Soft(
     checkbox_label_background_fill_selected_dark="*primary_700",
 )
 CSS = """
-.fit, .fit .grid-wrap { height: auto !important; max-height: none; min-height: 0 }
+.fit, .fit .grid-wrap { height: auto !important; max-height: none; min-height: 0; overflow: visible }
 .labelled .grid-wrap { padding-top: 36px }
 .labelled label > span { display: none }
 .labelled .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) }
 .caption-label { max-width: 95%; font-size: 11px !important; white-space: normal !important }
 @media (max-width: 640px) { .caption-label { padding: 0 4px !important; white-space: nowrap !important } }
-.file-preview .download { min-width: 0 }
+.file-preview td.download { min-width: 0; width: auto }
+.results .label-clear-button { display: none }
+[role=tab].selected { color: var(--primary-700) }
+.dark [role=tab].selected { color: var(--primary-400) }
+.dark { color-scheme: dark }
+.status .pending { opacity: 1 !important }
 .dark button.secondary:disabled { background: var(--neutral-700) }
 .strip .grid-container { grid-template: auto / repeat(auto-fill, minmax(48px, 1fr)); grid-auto-rows: auto }
 .status p { margin: 0; overflow-wrap: anywhere }

@@ -21,15 +21,13 @@ from advdm.commands.options import Commands, add_attack, add_command, add_machin
 from advdm.commands.outputs import Report, check_report, place, plan_outputs, write_report
 from advdm.errors import AdvDMError
 from advdm.files import check_folder, make_folder, shown
+from advdm.settings import FAINT
 
 if TYPE_CHECKING:
     from advdm.paintings import Painting
     from advdm.protection import Step
 
     Attack = Callable[[Painting], Iterator[Step]]
-
-FAINT = 9.5
-"""JOD. Of copies that are seen less than this, an imitator learns most of what the original teaches."""
 
 
 def add(commands: Commands) -> None:

@@ -115,7 +115,9 @@ def best_way_first(table: DataFrame) -> tuple[DataFrame, list[str]]:
         return table, []
     ways = list(table.loc[PROTECTED].sort_values("distance").index.get_level_values("cleaner"))
     rest = sorted(table.index.drop([PROMPT_SIDE]), key=lambda side: ways.index(side[2]))
-    return table.loc[[PROMPT_SIDE, *rest]], [f"The imitator does best with: {ways[0]}."]
+    table, best = table.loc[[PROMPT_SIDE, *rest]], "the copy as it is" if ways[0] == "none" else ways[0]
+    learned = estimate_of(table, ORIGINAL_SIDE, "gain").low > 0
+    return table, [f"The imitator does best with: {best}."] if learned else []
 
 
 def markdown(table: DataFrame) -> str:
