@@ -28,6 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AdvDMError as error:
         print(" ".join(str(error).split()), file=sys.stderr)  # one line, whatever names it quotes
         return 2
+    except (MemoryError, RuntimeError) as error:
+        from advdm.models.machine import out_of_memory  # torch, which is there by now
+
+        if not out_of_memory(error):
+            raise
+        print("This machine has too little memory for that: use fewer or smaller pictures.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130

@@ -156,6 +156,11 @@ class TestProtect:
         pages = answered(protect.show, protect.Shown)(run, False, None, None, *PROTECT._replace(painting=file))
         assert [page.status["text"] for page in pages] == ["Stopped before it began."]
 
+    @pytest.mark.parametrize("picture, small", (("sea", True), ("harvest", False)))
+    def test_a_small_picture_is_called_so(self, file, picture, small):
+        *_, last = shows(painting={"sea": file, "harvest": HARVEST}[picture], steps=1)
+        assert ("this small is changed coarsely" in last.summary) == small
+
     def test_a_faint_copy_is_called_so(self, file):
         *_, last = shows(painting=file, epsilon=4, steps=1, step_size=1)
         assert last.report["max_change"] == 1 and "So faint a change may protect little." in last.summary

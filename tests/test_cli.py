@@ -257,3 +257,15 @@ def test_a_stop_on_the_way_leaves_finished_files_whole_and_no_half_file():
     reports = json.loads(Path("r.json").read_text())
     assert [one.get("protected") for one in reports] == [None, "a_protected.png"]
     read_painting("a_protected.png")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
+    def full(*_):
+        raise error
+
+    paint("a.png")
+    monkeypatch.setattr("advdm.protection.budget", full)
+    assert run("protect a.png --steps 1") == 2
+    assert "too little memory for that" in capsys.readouterr().err
+    assert written() == ["a.png"]

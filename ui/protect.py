@@ -27,6 +27,8 @@ from ui.uploads import SHOWN_SIDE, objection, under_the_brush
 
 EFFORTS = {"Quick": (25, 1), "Thorough": (100, 4)}
 """(steps, samples)."""
+SMALL = 200
+"""Pixels of a short side: a smaller picture has no details to hide the change in."""
 AMPLIFIED = 10
 """How many times the change is enlarged to be seen."""
 CHOOSE = "Choose a painting, or one of the examples."
@@ -173,7 +175,8 @@ def summary(result: Result, order: Order, brush: Any, original: Painting) -> lis
     all_of_it = order.mask is None and brush is None and not is_grey(original.levels)
     as_measured = used == usual and not order.epsilon and all_of_it
     hope = expected.sentence(model().name, order.strength, used.steps, used.samples) if as_measured else ""
-    return [f"**{visible(result)}**", hope, f"{numbers} · SSIM {found.ssim:.3f}", *original.notes]
+    coarse = "A picture this small is changed coarsely." if min(original.size) < SMALL else ""
+    return [f"**{visible(result)}**", hope, coarse, f"{numbers} · SSIM {found.ssim:.3f}", *original.notes]
 
 
 def visible(result: Result) -> str:
