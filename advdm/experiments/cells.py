@@ -111,8 +111,7 @@ def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, m
     names = names_of([cell.subject for cell in cells])
     rows = [row | {"subject": names[cell.subject]} for cell in cells for row in cell.rows()]
     table, first = best_way_first(summarise(rows))
-    subjects = len({cell.subject for cell in cells})
-    counted = f"{subjects} subject{'s' * (subjects != 1)}, {experiment.seeds} seed{'s' * (experiment.seeds != 1)}"
+    counted = f"{len(names)} subject{'s' * (len(names) != 1)}, {experiment.seeds} seed{'s' * (experiment.seeds != 1)}"
     said = "\n".join(f"- {remark}" for remark in [*first, *remarks(table, rows)])
     used = json.dumps(asdict(experiment))
     text = f"# {name}: {counted}, {model.title}\n\n{markdown(table)}\n{said}\n\nSettings: `{used}`\n"
@@ -128,11 +127,10 @@ def write_results(cells: Sequence[Cell], output: Path, experiment: Experiment, m
 
 def names_of(subjects: Sequence[Subject]) -> dict[Subject, str]:
     """The name of each, with a number where two pictures of different folders have the same."""
-    names = [subject.name for subject in dict.fromkeys(subjects)]
-    return {
-        subject: subject.name if names.count(subject.name) == 1 else f"{subject.name} ({number})"
-        for number, subject in enumerate(dict.fromkeys(subjects), 1)
-    }
+    each = list(dict.fromkeys(subjects))
+    names = [subject.name for subject in each]
+    tagged = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
+    return dict(zip(each, tagged, strict=True))
 
 
 @contextmanager
